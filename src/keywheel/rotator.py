@@ -215,12 +215,20 @@ class LockingTarget(Target, Protocol):
 class Context(Protocol):
     """What a step may know. The engine, the Lambda host and the tests each make one."""
 
-    current: Credential
-    """The credential under AWSCURRENT."""
-    previous: Credential | None
-    """The credential under AWSPREVIOUS, where there is one that can be read."""
-    may_have_landed: bool
-    """False only when this very run wrote the pending value down and no target has been spoken to since."""
+    @property
+    def current(self) -> Credential:
+        """The credential under AWSCURRENT."""
+        ...
+
+    @property
+    def previous(self) -> Credential | None:
+        """The credential under AWSPREVIOUS, where there is one that can be read."""
+        ...
+
+    @property
+    def may_have_landed(self) -> bool:
+        """False only when this very run wrote the pending value down and no target has been spoken to since."""
+        ...
 
     def new_password(self, *, length: int, exclude_characters: str) -> Sensitive[str]:
         """A random password by AWS's GetRandomPassword rules."""
@@ -243,7 +251,10 @@ class Strategy(Protocol):
     GRACE: ClassVar[timedelta | None]
     """How long after finish the old credential is retired by default. None: not before its next turn."""
 
-    target: Target
+    @property
+    def target(self) -> Target:
+        """Whose credential it rotates."""
+        ...
 
     def create(self, context: Context) -> Credential:
         """The pending credential. Speaks to no target."""

@@ -1,0 +1,1 @@
+"""The AWS protocols: the only room that knows wire names, error codes and AWS's shapes."""

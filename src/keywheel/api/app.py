@@ -1,0 +1,167 @@
+"""One endpoint, as a raw ASGI callable. The only file that knows an event loop.
+
+`POST /` is an operation; `/health` says that the process lives, `/ready` that it can reach its store. A handler is a
+plain function: quick reads run right here where the store is a local file, everything else in a pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from keywheel.access.door import Door, authorize
+from keywheel.access.sigv4 import Request
+from keywheel.api import wire
+from keywheel.api.operations import TABLE, Operation, resource_of
+from keywheel.api.rooms import Rooms
+from keywheel.errors import CallerError, RequestTooLarge, UnknownOperation
+
+_log = structlog.get_logger("keywheel.api")
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+_THREADS = 32
+
+
+class Disconnected(Exception):
+    """The client went away, or was too slow."""
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(self, rooms: Rooms, door: Door, *, body_limit: int, request_seconds: float) -> None:
+        self._rooms = rooms
+        self._door = door
+        self._body_limit = body_limit
+        self._request_seconds = request_seconds
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+        self._inline = rooms.database.inline_reads
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] != "/":
+            await self._probe(scope["path"], send)
+            return
+        request_id = str(uuid.uuid4())
+        try:
+            body = await self._body(receive)
+            status, answer, code = await self._operation(scope, body, request_id)
+        except Disconnected:
+            return
+        except RequestTooLarge as error:
+            await _reply(send, 413, wire.error_body(error), request_id, error.code, close=True)
+            return
+        await _reply(send, status, answer, request_id, code)
+
+    def close(self) -> None:
+        """Let the threads end what they do."""
+        self._threads.shutdown()
+
+    async def _operation(
+        self, scope: MutableMapping[str, Any], body: bytes, request_id: str
+    ) -> tuple[int, bytes, str | None]:
+        headers: Headers = scope["headers"]
+        target = next((value for name, value in headers if name == b"x-amz-target"), b"")
+        operation = TABLE.get(target) if scope["method"] == "POST" else None
+        request = Request(scope["method"], scope["raw_path"], scope["query_string"], headers, body)
+        if operation is not None and operation.quick and self._inline:
+            return self._answer(operation, request, request_id)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._answer, operation, request, request_id)
+
+    def _answer(self, operation: Operation | None, request: Request, request_id: str) -> tuple[int, bytes, str | None]:
+        """The status, the body and, for an error, its code. Nothing is raised."""
+        try:
+            return 200, self._perform(operation, request), None
+        except CallerError as error:
+            return 400, wire.error_body(error), error.code
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the place
+            frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
+            action = "" if operation is None else operation.action
+            _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=request_id)
+            return 500, wire.error_body(error), wire.error_code(error)
+
+    def _perform(self, operation: Operation | None, request: Request) -> bytes:
+        caller = self._door.authenticate(request)
+        if operation is None:
+            raise UnknownOperation("The requested operation is not known: see X-Amz-Target.")
+        decoded = wire.decode(request.body, operation.request)
+        authorize(caller, operation.action, resource_of(decoded, caller), {})
+        return wire.encode(operation.handler(self._rooms, caller, decoded))
+
+    async def _body(self, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return self._limited(message.get("body", b""))
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                return await self._rest(message, receive)
+        except TimeoutError:
+            raise Disconnected from None
+
+    async def _rest(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
+        parts = bytearray()
+        while True:
+            if message["type"] != "http.request":
+                raise Disconnected
+            parts += message.get("body", b"")
+            self._limited(parts)
+            if not message.get("more_body"):
+                return bytes(parts)
+            message = await receive()
+
+    def _limited(self, body: bytes | bytearray) -> bytes:
+        if len(body) > self._body_limit:
+            raise RequestTooLarge(f"The request body is over the limit of {self._body_limit} bytes.")
+        return bytes(body)
+
+    async def _probe(self, path: str, send: Send) -> None:
+        if path == "/health":
+            await _plain(send, 200, b"live\n")
+        elif path == "/ready":
+            loop = asyncio.get_running_loop()
+            ready = await loop.run_in_executor(self._threads, self._is_ready)
+            await _plain(send, 200 if ready else 503, b"ready\n" if ready else b"the store cannot be reached\n")
+        else:
+            await _plain(send, 404, b"keywheel serves the AWS Secrets Manager protocol at POST /\n")
+
+    def _is_ready(self) -> bool:
+        try:
+            with self._rooms.database.point() as tx:
+                tx.execute("SELECT 1", {})
+        except Exception:  # noqa: BLE001 - any reason at all means: not ready
+            return False
+        return True
+
+
+async def _reply(
+    send: Send, status: int, body: bytes, request_id: str, code: str | None, *, close: bool = False
+) -> None:
+    headers = [
+        (b"content-type", b"application/x-amz-json-1.1"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-amzn-requestid", request_id.encode()),
+    ]
+    if code is not None:
+        headers.append((b"x-amzn-errortype", code.encode()))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _plain(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

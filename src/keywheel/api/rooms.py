@@ -1,0 +1,92 @@
+"""What an operation's handler is given: the rooms, and who asks. And the few checks that every operation shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from keywheel.access.door import Caller
+from keywheel.clock import Clock
+from keywheel.db.database import Database
+from keywheel.db.statement import Tx
+from keywheel.errors import InvalidParameter, InvalidRequest
+from keywheel.rotation.engine import Rotations
+from keywheel.rotation.runners import Runners
+from keywheel.secrets.ledger import Secrets
+from keywheel.secrets.listing import Listing
+from keywheel.secrets.replicas import Replicas, refuse_replica
+from keywheel.secrets.rows import Secret
+from keywheel.secrets.values import Value
+from keywheel.sensitive import Sensitive
+
+R = TypeVar("R")
+MISSING = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The rooms of the house, as the composition root built them."""
+
+    database: Database
+    clock: Clock
+    secrets: Secrets
+    listing: Listing
+    replicas: Replicas
+    rotations: Rotations
+    runners: Runners
+
+
+def change(rooms: Rooms, caller: Caller, secret_id: str, work: Callable[[Tx, Secret, datetime], R]) -> R:
+    """Run `work` on the locked secret in one transaction. A replica is refused: writes go to the primary.
+
+    Raises:
+        ResourceNotFound, InvalidRequest, InvalidParameter: there is no such secret to change.
+    """
+
+    def transaction(tx: Tx) -> R:
+        secret = rooms.secrets.find(tx, caller.scope, secret_id, lock=True)
+        refuse_replica(secret)
+        return work(tx, secret, rooms.clock.now())
+
+    return rooms.database.write(transaction)
+
+
+def checked_token(token: str | None, missing: type[InvalidRequest | InvalidParameter] = InvalidRequest) -> str:
+    """A ClientRequestToken, which becomes a version's id. SDKs always send one.
+
+    Raises:
+        InvalidRequest, InvalidParameter: it is missing (`missing`), or not 32 to 64 characters long.
+    """
+    if token is None:
+        raise missing(MISSING)
+    if not 32 <= len(token) <= 64 or "\0" in token:
+        raise InvalidParameter("ClientRequestToken must be 32-64 characters long.")
+    return token
+
+
+def checked_value(text: str | None, binary: bytes | None) -> Value | None:
+    """The value of a request; None when it brings none.
+
+    Raises:
+        InvalidParameter: it brings two.
+    """
+    if text is not None and binary is not None:
+        raise InvalidParameter(
+            "You can't specify both a binary secret value and a string secret value in the same secret."
+        )
+    if text is not None:
+        return Value.of_text(text)
+    return None if binary is None else Value(Sensitive(binary), binary=True)
+
+
+def checked_text(text: str | None, member: str) -> str | None:
+    """A text of metadata, which both stores must be able to keep.
+
+    Raises:
+        InvalidParameter: it holds a NUL character.
+    """
+    if text is not None and "\0" in text:
+        raise InvalidParameter(f"{member} can't hold a NUL character.")
+    return text

@@ -1,0 +1,84 @@
+"""RotateSecret and CancelRotateSecret. Both answer at once; no target is spoken to here."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from keywheel.access.door import Caller
+from keywheel.api.rooms import Rooms, change, checked_token
+from keywheel.api.secretsmanager import shapes as s
+from keywheel.db.statement import Tx
+from keywheel.errors import AccessDenied, InvalidParameter, UnsupportedOperation
+from keywheel.rotation.engine import Configuration, RotationInProgress
+from keywheel.schedule import RotationRules
+from keywheel.secrets.rows import Secret
+
+_CANNOT_INVOKE = (
+    "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to "
+    "the principal secretsmanager.amazonaws.com."
+)
+_CANNOT_INVOKE_HINT = (
+    "Name a built-in rotator (docs/rotators/), or start the server with --lambda-endpoint for functions of your own."
+)
+
+
+def rotate_secret(rooms: Rooms, caller: Caller, request: s.RotateSecretRequest) -> s.RotateSecretResponse:
+    """Configure rotation, and begin one, or with RotateImmediately=false a test of the configuration."""
+    token = checked_token(request.client_request_token, InvalidParameter)
+    configuration = _configuration(request)
+    _refuse_uninvokable(rooms, caller, request.secret_id, configuration.function)
+
+    def work(tx: Tx, secret: Secret, now: datetime) -> s.RotateSecretResponse:
+        immediately = request.rotate_immediately is not False
+        version = rooms.rotations.start(tx, secret, token, configuration, now, immediately=immediately)
+        return s.RotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
+
+    try:
+        return change(rooms, caller, request.secret_id, work)
+    except RotationInProgress:
+        # "That rotation will be reattempted": when it had given up, it is, now.
+        change(rooms, caller, request.secret_id, rooms.rotations.nudge)
+        raise
+
+
+def cancel_rotate_secret(
+    rooms: Rooms, caller: Caller, request: s.CancelRotateSecretRequest
+) -> s.CancelRotateSecretResponse:
+    """Turn rotation off, and stop one that is under way."""
+
+    def work(tx: Tx, secret: Secret, now: datetime) -> s.CancelRotateSecretResponse:
+        version = rooms.rotations.cancel(tx, secret, now)
+        return s.CancelRotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
+
+    return change(rooms, caller, request.secret_id, work)
+
+
+def _configuration(request: s.RotateSecretRequest) -> Configuration:
+    rules, given = None, request.rotation_rules
+    if given is not None:
+        rules = RotationRules(given.automatically_after_days, given.schedule_expression, given.duration)
+        rules.schedule()
+    metadata = request.external_secret_rotation_metadata
+    if metadata is not None and not request.rotation_lambda_arn:
+        raise UnsupportedOperation("Managed external secrets are not supported: name a rotation function.")
+    items = None if metadata is None else [{"key": item.key, "value": item.value} for item in metadata]
+    return Configuration(
+        function=request.rotation_lambda_arn or None,
+        rules=rules,
+        external_metadata=None if items is None else json.dumps(items),
+        external_role=request.external_secret_rotation_role_arn,
+    )
+
+
+def _refuse_uninvokable(rooms: Rooms, caller: Caller, secret_id: str, given: str | None) -> None:
+    """A function that cannot be invoked is refused before anything is configured.
+
+    Raises:
+        AccessDenied: with AWS's text.
+    """
+    with rooms.database.point() as tx:
+        secret = rooms.secrets.find(tx, caller.scope, secret_id)
+    function = given or secret.rotation_function
+    if function is not None and not rooms.runners.can_run(function, secret.scope):
+        raise AccessDenied(_CANNOT_INVOKE, hint=_CANNOT_INVOKE_HINT)

@@ -1,0 +1,1 @@
+"""The command line, one file a command group. Imports what a command needs when it runs, so that help is quick."""

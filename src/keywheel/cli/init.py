@@ -1,0 +1,157 @@
+"""`keywheel init`: a data directory, ready to serve."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from keywheel.db.database import Database
+    from keywheel.keys.keyring import Keys
+
+from keywheel.config import Settings, load_settings
+from keywheel.errors import ConfigurationError
+from keywheel.sensitive import Sensitive
+
+_ACCOUNT = re.compile(r"\d{12}")
+_REGION = re.compile(r"([a-z]+-)+\d+")
+_ADMINISTRATOR = "admin"
+
+
+@click.command()
+@click.option("--data", metavar="DIR", help="The data directory.  [default: keywheel-data]")
+@click.option("--account", default="123456789012", show_default=True, help="The account of the administrator's key.")
+@click.option("--region", default="us-east-1", show_default=True, help="The Region that clients use by default.")
+@click.option("--database", metavar="URL", help="postgresql://… instead of a SQLite file in the data directory.")
+@click.option("--root-key-file", metavar="FILE", help="Keep the root key's file elsewhere.")
+@click.option("--passphrase-file", metavar="FILE", help="Make the root key from the passphrase in this file.")
+@click.option("--access-key-id", metavar="ID", help="Use this access key id instead of a random one.")
+@click.option("--secret-access-key-file", metavar="FILE", help="Use the secret access key in this file.")
+def init(
+    data: str | None,
+    account: str,
+    region: str,
+    database: str | None,
+    root_key_file: str | None,
+    passphrase_file: str | None,
+    access_key_id: str | None,
+    secret_access_key_file: str | None,
+) -> None:
+    """Create the data directory, the root key, the database and an administrator's access key.
+
+    Running it twice changes nothing. Keep a copy of the root key apart from the database: without it no value can be
+    read, and with both every value can.
+    """
+    if not _ACCOUNT.fullmatch(account):
+        raise ConfigurationError("--account must be 12 digits.")
+    if not _REGION.fullmatch(region):
+        raise ConfigurationError("--region must look like us-east-1.")
+    settings = load_settings(
+        {"data": data, "database": database, "root_key_file": root_key_file, "passphrase_file": passphrase_file}
+    )
+    chosen = None if secret_access_key_file is None else read_secret_file(secret_access_key_file)
+    if (access_key_id is None) != (chosen is None):
+        raise ConfigurationError("--access-key-id and --secret-access-key-file go together.")
+    done = _prepare(settings, account, region, access_key_id, chosen)
+    for line in done or ["Nothing to do: it is initialised already."]:
+        click.echo(line)
+    click.echo("")
+    click.echo(f"Start:  keywheel serve --data {settings.data}")
+    click.echo(
+        f"Try:    AWS_CONFIG_FILE={settings.data}/config AWS_SHARED_CREDENTIALS_FILE={settings.data}/credentials "
+        "aws --endpoint-url http://127.0.0.1:8200 secretsmanager list-secrets"
+    )
+
+
+def read_secret_file(path: str) -> Sensitive[str]:
+    """The first line of a file that holds a secret.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is empty.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__}).") from None
+    if not text:
+        raise ConfigurationError(f"{path} is empty.")
+    return Sensitive(text)
+
+
+def passphrase(settings: Settings) -> Sensitive[str]:
+    """The root key's passphrase: from its file, else asked for at the terminal."""
+    if settings.passphrase_file is not None:
+        return read_secret_file(settings.passphrase_file)
+    return Sensitive(click.prompt("Passphrase of the root key", hide_input=True, err=True))
+
+
+def _prepare(
+    settings: Settings, account: str, region: str, access_key_id: str | None, secret: Sensitive[str] | None
+) -> list[str]:
+    """Do what is missing; a line for each thing done."""
+    from keywheel.credentials import config_text
+    from keywheel.db.database import migrate, open_database
+    from keywheel.keys.keyring import Keys
+    from keywheel.keys.unseal import create_root_key, load_root_key, write_new
+
+    done = []
+    directory = settings.directory
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700, parents=True)
+        done.append(f"Created {directory} (mode 0700).")
+    directory.chmod(0o700)
+    if not settings.root_key_path.exists():
+        phrase = None if settings.passphrase_file is None else read_secret_file(settings.passphrase_file)
+        create_root_key(settings.root_key_path, phrase)
+        done.append(f"Created the root key {settings.root_key_path}. Keep a copy of it apart from the database.")
+    root = load_root_key(settings.root_key_path, lambda: passphrase(settings))
+    if migrate(settings.database_url):
+        done.append("Prepared the database.")
+    database = open_database(settings.database_url)
+    try:
+        keys = Keys(root)
+        if database.write(keys.bind):
+            done.append("Tied the database to the root key.")
+        done += _administrator(database, keys, directory, account, access_key_id, secret)
+    finally:
+        database.close()
+    if not (directory / "config").exists():
+        write_new(directory / "config", config_text(region))
+        done.append(f"Wrote {directory / 'config'} (region {region}).")
+    return done
+
+
+def _administrator(
+    database: Database, keys: Keys, directory: Path, account: str, chosen_id: str | None, chosen: Sensitive[str] | None
+) -> list[str]:
+    """The administrator's access key: on disk first, then in the database, so that no crash loses it."""
+    from keywheel.access.access_keys import AccessKeys, Role, new_access_key
+    from keywheel.clock import SystemClock
+    from keywheel.credentials import credentials_text, read_credentials
+    from keywheel.keys.unseal import write_new
+
+    path, access_keys, done = directory / "credentials", AccessKeys(keys), []
+    if not path.exists():
+        drawn_id, drawn = new_access_key()
+        write_new(path, credentials_text(chosen_id or drawn_id, chosen or drawn))
+        done.append(f"Wrote {path} (mode 0600): the administrator's access key.")
+    access_key_id, secret = read_credentials(path)
+    with database.point() as tx:
+        known = access_keys.known(tx, access_key_id) is not None
+    if not known:
+        database.write(
+            lambda tx: access_keys.create(
+                tx,
+                account=account,
+                name=_ADMINISTRATOR,
+                role=Role.ADMINISTRATOR,
+                now=SystemClock().now(),
+                access_key_id=access_key_id,
+                secret=secret,
+            )
+        )
+        done.append(f"Created the access key {access_key_id} of account {account}.")
+    return done

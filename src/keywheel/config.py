@@ -1,0 +1,115 @@
+"""Settings: one frozen struct, read once.
+
+Each field is set, later ones winning, by its default, the file `DIR/keywheel.toml`, the environment
+(`KEYWHEEL_<FIELD>`), and the command line. Nothing else in the server reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from keywheel.errors import ConfigurationError
+
+Role = Literal["all", "api", "engine"]
+DEFAULT_DATA = "keywheel-data"
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything `keywheel serve` can be told. docs/operations/settings.md explains each field."""
+
+    data: str = DEFAULT_DATA
+    """The data directory: root key, credentials, and the SQLite database."""
+    database: str | None = None
+    """`sqlite:///PATH` or `postgresql://…`; by default `keywheel.db` in the data directory."""
+    root_key_file: str | None = None
+    """The root key's file; by default `root.key` in the data directory."""
+    passphrase_file: str | None = None
+    """A file with the root key's passphrase, where it has one."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8200
+    """The port to listen on; 0 takes a free one."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """API processes."""
+    role: Role = "all"
+    """What this server does: `api`, `engine`, or `all`."""
+    tls_cert: str | None = None
+    """The server's certificate chain (PEM)."""
+    tls_key: str | None = None
+    """The certificate's private key (PEM)."""
+    allow_plaintext: bool = False
+    """Serve other machines without TLS. Secret values then cross the network in clear."""
+    lambda_endpoint: str | None = None
+    """An endpoint that speaks Lambda's Invoke, for rotation functions that are not built in."""
+    lambda_credentials: str | None = None
+    """An AWS shared-credentials file (profile `default`) to sign the calls to it."""
+    lease_seconds: Annotated[float, Meta(ge=3, le=3600)] = 30.0
+    """How long a rotation belongs to a worker that is not heard of."""
+    rotation_workers: Annotated[int, Meta(ge=1, le=256)] = 8
+    """Rotations at a time."""
+    body_limit: Annotated[int, Meta(ge=1024)] = 1_048_576
+    """The largest request body, in bytes."""
+    request_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    """How long a client may take to send one request."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log line that is written."""
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return Path(self.data)
+
+    @property
+    def database_url(self) -> str:
+        """Where the store is."""
+        return self.database or f"sqlite:///{self.directory.absolute() / 'keywheel.db'}"
+
+    @property
+    def root_key_path(self) -> Path:
+        """Where the root key's file is."""
+        return Path(self.root_key_file) if self.root_key_file else self.directory / "root.key"
+
+    def check(self) -> None:
+        """Refuse what cannot be served safely.
+
+        Raises:
+            ConfigurationError: half of a TLS pair, or clear text to other machines.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key go together.")
+        local = self.host.startswith(_LOOPBACK)
+        if not local and self.tls_cert is None and not self.allow_plaintext:
+            raise ConfigurationError(
+                f"Listening on {self.host} without TLS would send secret values in clear.",
+                hint="Give --tls-cert and --tls-key, put a TLS proxy in front of 127.0.0.1, or say --allow-plaintext.",
+            )
+
+
+def load_settings(options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; `options` are the command line's, None meaning "not given".
+
+    Raises:
+        ConfigurationError: a field is unknown or out of range; it is named.
+    """
+    environment = os.environ if environment is None else environment
+    given = {name: value for name, value in options.items() if value is not None}
+    merged = {**_from_environment(environment), **given}
+    file = Path(str(merged.get("data", DEFAULT_DATA))) / "keywheel.toml"
+    try:
+        written = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return msgspec.convert({**written, **merged}, Settings, strict=False)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
+        raise ConfigurationError(f"The settings are not valid: {error}", hint=f"Look at {file}.") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    names = {f"KEYWHEEL_{field.upper()}": field for field in Settings.__struct_fields__}
+    return {names[name]: value for name, value in environment.items() if name in names}

@@ -1,0 +1,1 @@
+"""The one durable place: tables, statements, transactions, migrations."""

@@ -1,0 +1,196 @@
+"""Every table, once, for both dialects.
+
+Instants are seconds since the epoch in double precision; a null instant means "not". No column but `sealed` and
+`data_key` ever holds secret material, and those hold ciphertext only.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite counts up only a primary key that is spelled INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+# In the order of code points, whatever the locale of the PostgreSQL database is. SQLite knows no other order.
+_Ordered = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _owner() -> Column[int]:
+    return Column("secret_id", _Id, ForeignKey("secret.id", ondelete="CASCADE"), primary_key=True)
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+access_key = Table(
+    "access_key",
+    metadata,
+    Column("access_key_id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("arn", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+kms_key = Table(
+    "kms_key",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("manager", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+kms_alias = Table(
+    "kms_alias",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+)
+
+backing_key = Table(
+    "backing_key",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+secret = Table(
+    "secret",
+    metadata,
+    Column("id", _Id, Identity(), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("name", _Ordered, nullable=False),
+    Column("arn", Text, nullable=False, unique=True),
+    Column("description", Text),
+    Column("kms_key_id", Text),
+    Column("type", Text),
+    Column("owning_service", Text),
+    Column("tags", Text, nullable=False),  # a JSON object, in the order the tags were given
+    Column("policy", Text),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("accessed", Double),  # a midnight
+    Column("deleted", Double),  # when it will be purged
+    Column("rotated", Double),
+    Column("rotation_enabled", Boolean),
+    Column("rotation_function", Text),
+    Column("rotation_days", Integer),
+    Column("rotation_expression", Text),
+    Column("rotation_duration", Text),
+    Column("rotation_configured", Double),
+    Column("next_rotation", Double),
+    Column("external_metadata", Text),  # a JSON list of {Key, Value}
+    Column("external_role", Text),
+    Column("primary_id", _Id, ForeignKey("secret.id")),  # set on a replica
+    Column("primary_region", Text),  # set on a secret that has or is a replica
+    UniqueConstraint("account", "region", "name"),
+    Index("ix_secret_listing", "account", "region", "created", "id"),
+    Index("ix_secret_deleted", "deleted"),
+    Index("ix_secret_primary", "primary_id"),
+)
+
+replica = Table(
+    "replica",
+    metadata,
+    _owner(),  # the primary
+    Column("region", Text, primary_key=True),
+    Column("kms_key_id", Text),
+    Column("status", Text, nullable=False),
+    Column("message", Text),
+)
+
+version = Table(
+    "version",
+    metadata,
+    _owner(),
+    Column("version_id", Text, primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("accessed", Double),  # a midnight
+    Column("binary", Boolean, nullable=False),
+    Column("key_arn", Text),  # null: the default key
+    Column("data_key", LargeBinary),  # wrapped; null as long as the version has no value
+    Column("sealed", LargeBinary),
+)
+
+label = Table(
+    "label",
+    metadata,
+    _owner(),
+    Column("label", Text, primary_key=True),
+    Column("version_id", Text, nullable=False),
+)
+
+rotation = Table(
+    "rotation",
+    metadata,
+    _owner(),
+    Column("place", Text, nullable=False),  # host:port of the target: the unit of the concurrency limit
+    Column("step", Text, nullable=False),
+    Column("token", Text),  # the version that will become current
+    Column("rehearsal", Boolean, nullable=False),  # only testSecret, on a copy of the current value
+    Column("attempt", Integer, nullable=False),
+    Column("window_end", Double),  # after this instant the running rotation is failed
+    Column("due", Double),  # when the next scheduled rotation starts
+    Column("retiring", Text),  # the version whose credential is to be ended
+    Column("retire_at", Double),
+    Column("failed_step", Text),
+    Column("failed_code", Text),
+    Column("failed_reason", Text),
+    Column("wake_at", Double),  # the only timer: schedule, lease end, backoff, grace and window
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text),
+    Index("ix_rotation_wake_at", "wake_at"),
+    Index("ix_rotation_place", "place", "wake_at"),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _Id, Identity(), primary_key=True),
+    Column("secret_id", _Id, nullable=False),  # no foreign key: the journal outlives the secret
+    Column("arn", Text, nullable=False),
+    Column("token", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("code", Text),
+    Column("reason", Text),
+    Column("at", Double, nullable=False),
+    Index("ix_journal_secret", "secret_id", "id"),
+)

@@ -1,0 +1,1 @@
+"""Rotation functions by the Lambda contract: how they are invoked."""

@@ -1,0 +1,1 @@
+"""Where key material lives. Plaintext material never crosses `base.KeyStore`."""

@@ -1,0 +1,103 @@
+"""Parent and children: fork, watch, start again, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+_log = structlog.get_logger("keywheel.server")
+_RESTART_SECONDS = 1.0  # a child that dies at once is not started more often than this
+_STOP_SECONDS = 40.0  # how long a child may take to end before it is killed
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to keep running."""
+
+    name: str
+    run: Callable[[], None]
+
+
+def on_terminate(stop: Callable[[], None]) -> None:
+    """Call `stop` when this process is asked to end."""
+
+    def handler(_signal: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+
+
+def supervise(children: list[Child], *, ready: Callable[[], None]) -> int:
+    """Run every child until SIGTERM or SIGINT, starting again those that die; the exit code."""
+    stopping = threading.Event()
+    on_terminate(stopping.set)
+    # The write end stays open in the parent alone: a child reads its end to learn that the parent is gone.
+    alive_read, alive_write = os.pipe()
+    running = {_fork(child, alive_read, alive_write): child for child in children}
+    ready()
+    while not stopping.is_set():
+        ended, status = os.waitpid(-1, os.WNOHANG)
+        if ended in running:
+            child = running.pop(ended)
+            _log.error("server.child-died", child=child.name, status=status)
+            stopping.wait(_RESTART_SECONDS)
+            if not stopping.is_set():
+                running[_fork(child, alive_read, alive_write)] = child
+        else:
+            stopping.wait(0.2)
+    return _stop(running)
+
+
+def _fork(child: Child, alive_read: int, alive_write: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.close(alive_write)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches the parent, which asks us to end
+        threading.Thread(target=_outlive_nobody, args=(alive_read,), name="parent-watch", daemon=True).start()
+        child.run()
+        code = 0
+    except BaseException as error:  # noqa: BLE001 - the child's last word
+        _log.error("server.child-failed", child=child.name, error=type(error).__name__)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _outlive_nobody(alive_read: int) -> None:
+    while os.read(alive_read, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(running: dict[int, Child]) -> int:
+    for pid in running:
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + _STOP_SECONDS
+    code = 0
+    while running:
+        ended, status = os.waitpid(-1, os.WNOHANG)
+        if ended in running:
+            running.pop(ended)
+            code = code or os.waitstatus_to_exitcode(status)
+        elif time.monotonic() > end:
+            for pid, child in running.items():
+                _log.error("server.child-killed", child=child.name)
+                os.kill(pid, signal.SIGKILL)
+            return 1
+        else:
+            time.sleep(0.02)
+    return 0 if code in (0, -signal.SIGTERM) else 1

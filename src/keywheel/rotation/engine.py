@@ -1,0 +1,404 @@
+"""Rotations: start, cancel, watch the ledger, and save what a worker did.
+
+Everything here is one transaction a call. A worker's writes go through `commit`, which compares the fence and puts
+the step's values and labels, the rotation's next state and the journal into one transaction: there is no instant at
+which they disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from keywheel.clock import from_epoch, to_epoch
+from keywheel.db.statement import Tx
+from keywheel.errors import Fenced, InvalidParameter, InvalidRequest, PasswordRejected
+from keywheel.rotation import machine, rows
+from keywheel.rotation.machine import Rotation, Step
+from keywheel.rotation.rows import Entry, Note
+from keywheel.schedule import RotationRules, Window
+from keywheel.secrets import labels as staging
+from keywheel.secrets.labels import CURRENT, PENDING
+from keywheel.secrets.ledger import Change, Secrets
+from keywheel.secrets.rows import Secret
+
+IN_PROGRESS = "A previous rotation isn't complete. That rotation will be reattempted."
+GRACE_TAG = "keywheel:grace-period"
+_GRACE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+Effect = Callable[[Tx, Secret], None]
+
+
+class RotationInProgress(InvalidRequest):
+    """RotateSecret came while a rotation is not complete."""
+
+    default_hint = "`keywheel status` shows how far it is and what stopped it."
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What RotateSecret may say about how a secret is rotated; None leaves it as it was."""
+
+    function: str | None = None
+    rules: RotationRules | None = None
+    external_metadata: str | None = None
+    external_role: str | None = None
+
+
+def rules_of(secret: Secret) -> RotationRules:
+    """The rotation rules that a secret keeps."""
+    return RotationRules(secret.rotation_days, secret.rotation_expression, secret.rotation_duration)
+
+
+def grace_of(secret: Secret, default: timedelta | None) -> timedelta | None:
+    """How long after finish the old credential is retired: the secret's tag, else the strategy's own.
+
+    The tag `keywheel:grace-period` holds a number and a unit (`90s`, `30m`, `12h`, `7d`) or `never`.
+    """
+    text = json.loads(secret.tags).get(GRACE_TAG)
+    if text is None:
+        return default
+    number, unit = text[:-1], text[-1:]
+    if unit in _GRACE_UNITS and number.isascii() and number.isdigit():
+        return timedelta(seconds=int(number) * _GRACE_UNITS[unit])
+    return None if text == "never" else default
+
+
+def next_window(secret: Secret, now: datetime, *, last_rotated: datetime | None) -> Window | None:
+    """The next window of a secret's schedule; None when it has none, or rotation is off."""
+    if not secret.rotation_enabled:
+        return None
+    configured = from_epoch(secret.rotation_configured or secret.created)
+    return rules_of(secret).schedule().next_window(now, configured=configured, last_rotated=last_rotated)
+
+
+class Rotations:
+    """The rotations of every account and Region."""
+
+    def __init__(self, secrets: Secrets, *, lease: timedelta) -> None:
+        self._secrets = secrets
+        self._lease = lease.total_seconds()
+        secrets.watch(self._on_change)
+
+    # --- asked for by callers
+
+    def start(
+        self, tx: Tx, secret: Secret, token: str, configuration: Configuration, now: datetime, *, immediately: bool
+    ) -> str:
+        """Configure rotation and begin one, or rehearse it; the token of the version that will become current.
+
+        No target is spoken to. The secret is locked by the caller.
+
+        Raises:
+            RotationInProgress: a rotation is not complete.
+            InvalidRequest, InvalidParameter: it cannot be configured like this.
+        """
+        self._refuse_replica(secret)
+        entry = rows.get(tx, secret.id, lock=True)
+        version = self._secrets.version(tx, secret, token)
+        if version is not None:
+            return token  # the same call again: it started, or has finished
+        if staging.in_progress(self._secrets.labels(tx, secret)) is not None:
+            raise RotationInProgress(IN_PROGRESS)
+        secret = self._configure(tx, secret, configuration, now)
+        window = next_window(secret, now, last_rotated=self._counted(tx, secret))
+        due = None if window is None else to_epoch(window.due(secret.arn))
+        at = to_epoch(now)
+        rotation = replace(Rotation() if entry is None else entry.rotation, due=due)
+        if immediately:
+            self._secrets.reserve(tx, secret, token, now)
+            rotation = machine.begin(rotation, token, window_end=at + machine.MANUAL_WINDOW, now=at)
+        else:
+            rotation = self._rehearse(tx, secret, token, rotation, now)
+        self._put(tx, secret, entry, rotation)
+        self._show_next(tx, secret, window, now)
+        self._note(tx, secret, rotation, "RotationStarted" if immediately else "TestRotationStarted", now)
+        return token
+
+    def nudge(self, tx: Tx, secret: Secret, now: datetime) -> None:
+        """Attempt a failed rotation again now; nothing, when none has failed."""
+        entry = rows.get(tx, secret.id, lock=True)
+        if entry is not None and entry.rotation.failed:
+            self._save(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), bump=True)
+
+    def cancel(self, tx: Tx, secret: Secret, now: datetime) -> str | None:
+        """Turn rotation off and stop one that is under way; its token. Labels stay as they are.
+
+        Raises:
+            InvalidRequest: the secret is not rotated at all.
+        """
+        self._refuse_replica(secret)
+        if secret.rotation_enabled is None:
+            raise InvalidRequest("You tried to enable rotation on a secret that doesn't have rotation configured.")
+        token = staging.in_progress(self._secrets.labels(tx, secret))
+        secret = self._secrets.set(tx, secret, now, rotation_enabled=False, next_rotation=None)
+        entry = rows.get(tx, secret.id, lock=True)
+        if entry is not None:
+            self._stop(tx, secret, entry, "RotationCancelled", now)
+        return token
+
+    # --- told by the ledger, inside its transactions
+
+    def _on_change(self, tx: Tx, secret: Secret, change: Change, now: datetime) -> None:
+        if change.kind in ("metadata", "created"):
+            return
+        entry = rows.get(tx, secret.id, lock=True)
+        if entry is None:
+            return
+        if change.kind in ("deleted", "purged"):
+            self._save(tx, entry, replace(entry.rotation, wake_at=None), bump=True)
+        elif change.kind == "restored":
+            at = to_epoch(now)
+            self._save(tx, entry, replace(machine.settle(entry.rotation), wake_at=at), bump=True)
+        else:
+            self._on_labels(tx, secret, entry, change, now)
+
+    def _on_labels(self, tx: Tx, secret: Secret, entry: Entry, change: Change, now: datetime) -> None:
+        token = entry.rotation.token
+        lost = token is not None and change.before.get(PENDING) == token and change.after.get(PENDING) != token
+        if lost and change.after.get(CURRENT) != token:
+            self._stop(tx, secret, entry, "RotationAbandoned", now)
+            entry = rows.get(tx, secret.id, lock=True) or entry
+        by_hand = change.written is not None and change.after.get(CURRENT) == change.written
+        if by_hand and change.before.get(CURRENT) is not None:
+            self._reschedule(tx, secret, entry, now)
+
+    def _reschedule(self, tx: Tx, secret: Secret, entry: Entry, now: datetime) -> None:
+        """A value put by hand counts as a rotation for the schedule."""
+        window = next_window(secret, now, last_rotated=now)
+        due = None if window is None else to_epoch(window.due(secret.arn))
+        rotation = replace(entry.rotation, due=due)
+        self._save(tx, entry, rotation if rotation.in_progress else machine.settle(rotation), bump=True)
+        self._show_next(tx, secret, window, now)
+
+    def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime) -> None:
+        """Nothing more is run for the present token; whoever runs it now is fenced."""
+        if entry.rotation.in_progress:
+            self._note(tx, secret, entry.rotation, event, now, fence=entry.fence)
+        due = entry.rotation.due if secret.rotation_enabled else None
+        self._save(tx, entry, machine.abandoned(entry.rotation, due=due), bump=True)
+
+    # --- told by workers
+
+    def begin_due(self, tx: Tx, entry: Entry, now: datetime) -> Entry:
+        """A claimed rotation whose schedule came due, or that failed before: in its window, with a token.
+
+        Raises:
+            Fenced: it is not ours any more.
+        """
+        secret = self._own(tx, entry)
+        window = next_window(secret, now, last_rotated=self._counted(tx, secret))
+        is_open = window is not None and window.opens <= now
+        following = window if not is_open or window is None else next_window(secret, window.closes, last_rotated=now)
+        due = None if following is None else to_epoch(following.due(secret.arn))
+        rotation = replace(entry.rotation, due=due)
+        at = to_epoch(now)
+        end = to_epoch(window.closes) if is_open and window is not None else at + machine.MANUAL_WINDOW
+        if rotation.failed:
+            return self._reattempt(tx, secret, entry, machine.reattempt(rotation, window_end=end, now=at), now)
+        if not is_open or staging.in_progress(self._secrets.labels(tx, secret)) is not None:
+            self._note(tx, secret, rotation, "RotationPostponed", now, fence=entry.fence)
+            self._show_next(tx, secret, following, now)
+            return self._keep(tx, entry, machine.settle(rotation), now)
+        token = str(uuid.uuid4())
+        begun = machine.begin(rotation, token, window_end=end, now=at)
+        self._note(tx, secret, begun, "RotationStarted", now, fence=entry.fence)
+        kept = self._keep(tx, entry, begun, now)  # first: the ledger's watcher then knows the token
+        self._secrets.reserve(tx, secret, token, now)
+        return kept
+
+    def _reattempt(self, tx: Tx, secret: Secret, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
+        """Go on with the same pending value, or, when the target's policy refused that very value, with another."""
+        rejected = rotation.failure is not None and rotation.failure.code == PasswordRejected.code
+        if not rejected:
+            return self._keep(tx, entry, rotation, now)
+        token = str(uuid.uuid4())
+        kept = self._keep(tx, entry, replace(rotation, step=Step.CREATE, token=token), now)
+        self._secrets.reserve(tx, secret, token, now)
+        return kept
+
+    def commit(
+        self, tx: Tx, entry: Entry, rotation: Rotation, effects: list[Effect], now: datetime, *, place: str | None
+    ) -> Entry:
+        """What a step did, and what follows from it, as one transaction under the fence.
+
+        Raises:
+            Fenced: the rotation is not ours any more; nothing is written.
+        """
+        secret = self._own(tx, entry)
+        for effect in effects:
+            effect(tx, secret)
+        before = entry.rotation
+        event = _event(before, rotation)
+        self._note(tx, secret, replace(before, failure=rotation.failure), event, now, fence=entry.fence)
+        if place is not None:
+            entry = replace(entry, place=place)
+        return self._keep(tx, entry, rotation, now)
+
+    def finish(
+        self,
+        tx: Tx,
+        entry: Entry,
+        effects: list[Effect],
+        now: datetime,
+        *,
+        grace: timedelta | None,
+        retires: bool,
+    ) -> Entry:
+        """The labels move, the old credential's retirement and the next date are set, in one transaction.
+
+        `grace` is the strategy's own; a rotation function (`retires` is false) looks after the old one itself.
+
+        Raises:
+            Fenced: the rotation is not ours any more; nothing is written.
+        """
+        secret = self._own(tx, entry)
+        token = entry.rotation.token or ""
+        before = self._secrets.labels(tx, secret)
+        for effect in effects:
+            effect(tx, secret)
+        after = self._secrets.labels(tx, secret)
+        self._secrets.relabel(tx, secret, staging.drop_pending(after, token), now)
+        old = before.get(CURRENT) if before.get(CURRENT) != token else after.get(staging.PREVIOUS)
+        window = next_window(secret, now, last_rotated=now)
+        allowed = grace_of(secret, grace) if retires else None
+        rotation = machine.finished(
+            retiring=old,
+            retire_at=None if allowed is None or old is None else to_epoch(now + allowed),
+            due=None if window is None else to_epoch(window.due(secret.arn)),
+        )
+        secret = self._secrets.set(tx, secret, now, rotated=to_epoch(now))
+        self._show_next(tx, secret, window, now)
+        self._note(tx, secret, entry.rotation, "RotationSucceeded", now, fence=entry.fence)
+        return self._keep(tx, entry, rotation, now)
+
+    def rest(self, tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
+        """Let go of a rotation that has nothing to do.
+
+        Raises:
+            Fenced: it is not ours any more.
+        """
+        self._own(tx, entry)
+        return self._keep(tx, entry, rotation, now)
+
+    def end_rehearsal(self, tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
+        """Take the temporary version of a rehearsal away.
+
+        Raises:
+            Fenced: the rotation is not ours any more; nothing is written.
+        """
+        secret = self._own(tx, entry)
+        token = entry.rotation.token or ""
+        kept = self._keep(tx, entry, rotation, now)  # first: the ledger's watcher then sees a rotation that is over
+        self._secrets.relabel(tx, secret, staging.drop_pending(self._secrets.labels(tx, secret), token), now)
+        self._secrets.drop_version(tx, secret, token)
+        event = "TestRotationSucceeded" if rotation.failure is None else "TestRotationFailed"
+        self._note(tx, secret, replace(entry.rotation, failure=rotation.failure), event, now, fence=entry.fence)
+        return kept
+
+    # --- inside
+
+    def _own(self, tx: Tx, entry: Entry) -> Secret:
+        """The secret of a claimed rotation, both locked, when the claim still holds."""
+        secret = self._secrets.by_id(tx, entry.secret_id, lock=True)
+        row = rows.get(tx, entry.secret_id, lock=True)
+        if secret is None or secret.deleted is not None or row is None or row.fence != entry.fence:
+            raise Fenced("The rotation is not this worker's any more.")
+        return secret
+
+    def _configure(self, tx: Tx, secret: Secret, given: Configuration, now: datetime) -> Secret:
+        function = given.function or secret.rotation_function
+        if not function:
+            raise InvalidRequest("No Lambda rotation function ARN is associated with this secret.")
+        columns: dict[str, object] = {"rotation_enabled": True, "rotation_function": function}
+        if given.rules is not None:
+            given.rules.schedule()
+            columns |= {
+                "rotation_days": given.rules.after_days,
+                "rotation_expression": given.rules.expression,
+                "rotation_duration": given.rules.duration,
+                "rotation_configured": to_epoch(now),
+            }
+        if given.external_metadata is not None:
+            columns["external_metadata"] = given.external_metadata
+        if given.external_role is not None:
+            columns["external_role"] = given.external_role
+        return self._secrets.set(tx, secret, now, **columns)
+
+    def _rehearse(self, tx: Tx, secret: Secret, token: str, rotation: Rotation, now: datetime) -> Rotation:
+        labels = self._secrets.labels(tx, secret)
+        current = None if CURRENT not in labels else self._secrets.version(tx, secret, labels[CURRENT])
+        value = None if current is None else self._secrets.open(tx, secret, current)
+        if value is None:
+            return machine.settle(rotation)  # nothing to test with
+        self._secrets.put(tx, secret, token, value, (PENDING,), now)
+        return machine.rehearse(rotation, token, now=to_epoch(now))
+
+    def _counted(self, tx: Tx, secret: Secret) -> datetime | None:
+        """When the secret last changed for the schedule: a rotation, or a value put by hand."""
+        current = self._secrets.labels(tx, secret).get(CURRENT)
+        version = None if current is None else self._secrets.version(tx, secret, current)
+        put = None if version is None else version.created
+        instants = [instant for instant in (secret.rotated, put) if instant is not None]
+        return from_epoch(max(instants)) if instants else None
+
+    def _show_next(self, tx: Tx, secret: Secret, window: Window | None, now: datetime) -> None:
+        latest = None if window is None else to_epoch(window.latest)
+        if secret.next_rotation != latest:
+            self._secrets.set(tx, secret, now, next_rotation=latest)
+
+    def _put(self, tx: Tx, secret: Secret, entry: Entry | None, rotation: Rotation) -> None:
+        if entry is None:
+            rows.add(tx, secret.id, rotation, "")
+        else:
+            self._save(tx, entry, rotation, bump=True)
+
+    def _keep(self, tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
+        """Save a worker's result. What goes on at once stays under its lease; what rests is let go of."""
+        goes_on = rotation.wake_at is not None and rotation.wake_at <= to_epoch(now)
+        stored = replace(rotation, wake_at=to_epoch(now) + self._lease) if goes_on else rotation
+        rows.save(tx, replace(entry, rotation=stored, holder=entry.holder if goes_on else None))
+        return replace(entry, rotation=rotation)
+
+    @staticmethod
+    def _save(tx: Tx, entry: Entry, rotation: Rotation, *, bump: bool = False) -> Entry:
+        """Save a change from outside; `bump` fences off whoever runs the rotation now."""
+        saved = replace(entry, rotation=rotation, holder=None, fence=entry.fence + 1 if bump else entry.fence)
+        rows.save(tx, saved)
+        return saved
+
+    @staticmethod
+    def _note(tx: Tx, secret: Secret, rotation: Rotation, event: str, now: datetime, *, fence: int = 0) -> None:
+        failure = rotation.failure
+        note = Note(
+            secret_id=secret.id,
+            arn=secret.arn,
+            token=rotation.token or rotation.retiring,
+            fence=fence,
+            attempt=rotation.attempt,
+            step=rotation.step.value,
+            event=event,
+            code=None if failure is None else failure.code,
+            reason=None if failure is None else failure.reason,
+            at=to_epoch(now),
+        )
+        rows.note(tx, note)
+
+    @staticmethod
+    def _refuse_replica(secret: Secret) -> None:
+        if secret.primary_id is not None:
+            raise InvalidParameter(
+                "Operation not permitted on a replica secret. Call must be made in primary secret's region."
+            )
+
+
+def _event(before: Rotation, after: Rotation) -> str:
+    """The journal's word for what a step's end means."""
+    if after.failure is None:
+        return "StepDone" if before.step is not Step.RETIRE else "OldCredentialRetired"
+    if before.step is Step.RETIRE:
+        return "RetirementDelayed"
+    return "RotationFailed" if after.failed else "StepRetried"

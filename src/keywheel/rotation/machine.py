@@ -1,0 +1,185 @@
+"""A rotation, its steps, and what follows from each outcome. Pure: a table and a few functions.
+
+    idle ── due ──▶ create ──▶ set ──▶ test ──▶ finish ──▶ retire ──▶ idle
+                     rehearsal:        test ──▶ idle
+
+* The row says which step to run again after a crash; the pending version says with what value.
+* Being at `set` *is* the intent: from then on the target may hold the old value or the new one.
+* Nothing is known (`RETRY`): the same step again after a backoff, as long as the window is open.
+* A rotation function failed (`AGAIN`): as `RETRY`, at most `FUNCTION_ATTEMPTS` times, from its first step.
+* Refused: the rotation is failed at once. It keeps its step, its token and its pending value, and goes on from there
+  when it is attempted again: in the next window, after `REATTEMPT` where there is no schedule, or on RotateSecret.
+* Retiring the old credential never fails for good: it is tried again for ever, and AWSCURRENT is not touched.
+* `wake_at` is the only timer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """Where a rotation stands: the step to run next."""
+
+    IDLE = "idle"
+    CREATE = "create"
+    SET = "set"
+    TEST = "test"
+    FINISH = "finish"
+    RETIRE = "retire"
+
+
+class Outcome(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    RETRY = "retry"
+    AGAIN = "again"
+    REFUSED = "refused"
+
+
+NEXT = {Step.CREATE: Step.SET, Step.SET: Step.TEST, Step.TEST: Step.FINISH}
+
+# The `Step` member of a rotation function's event, by step. Retiring is the engine's own.
+WIRE_STEPS = {
+    Step.CREATE: "createSecret",
+    Step.SET: "setSecret",
+    Step.TEST: "testSecret",
+    Step.FINISH: "finishSecret",
+}
+
+FUNCTION_ATTEMPTS = 5
+REATTEMPT = 86_400.0  # seconds until a failed rotation without a schedule is attempted again
+MANUAL_WINDOW = 3_600.0  # seconds that a rotation asked for by RotateSecret is tried
+_BACKOFF_FIRST, _BACKOFF_MOST, _RETIRE_MOST = 1.0, 300.0, 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last attempt did not succeed. `reason` is keywheel's own text; a driver's never gets here."""
+
+    step: Step
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The state of a secret's rotation. Instants are seconds since the epoch."""
+
+    step: Step = Step.IDLE
+    token: str | None = None
+    rehearsal: bool = False
+    attempt: int = 0
+    window_end: float | None = None
+    due: float | None = None
+    retiring: str | None = None
+    retire_at: float | None = None
+    failure: Failure | None = None
+    wake_at: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """It gave up for now, and waits to be attempted again."""
+        return self.failure is not None and self.window_end is None and self.step in WIRE_STEPS
+
+    @property
+    def in_progress(self) -> bool:
+        """A rotation is under way, or failed and not complete."""
+        return self.token is not None
+
+
+def begin(rotation: Rotation, token: str, *, window_end: float, now: float) -> Rotation:
+    """A new rotation with `token`. Where an old credential still waits to be retired, that comes first."""
+    step = Step.RETIRE if rotation.step is Step.RETIRE else Step.CREATE
+    return replace(
+        rotation,
+        step=step,
+        token=token,
+        rehearsal=False,
+        attempt=0,
+        window_end=window_end,
+        failure=None,
+        wake_at=now,
+    )
+
+
+def rehearse(rotation: Rotation, token: str, *, now: float) -> Rotation:
+    """Only testSecret, on the temporary version `token`."""
+    return replace(begin(rotation, token, window_end=now + MANUAL_WINDOW, now=now), step=Step.TEST, rehearsal=True)
+
+
+def reattempt(rotation: Rotation, *, window_end: float, now: float) -> Rotation:
+    """A failed rotation goes on from the step it failed at."""
+    return replace(rotation, attempt=0, window_end=window_end, wake_at=now)
+
+
+def advance(
+    rotation: Rotation,
+    outcome: Outcome,
+    *,
+    now: float,
+    jitter: float,
+    failure: Failure | None = None,
+    from_start: bool = False,
+) -> Rotation:
+    """What follows from `outcome` of the present step. `jitter` is in [0, 1); `from_start`: a function's retry."""
+    if outcome is Outcome.DONE:
+        return _done(rotation, now)
+    if rotation.step is Step.RETIRE:
+        return _retire_later(rotation, failure, now, jitter)
+    if rotation.rehearsal:
+        return settle(replace(rotation, step=Step.IDLE, token=None, rehearsal=False, failure=failure))
+    attempt = rotation.attempt + 1
+    again = now + backoff(attempt, jitter)
+    step = Step.CREATE if from_start else rotation.step
+    exhausted = outcome is Outcome.AGAIN and attempt >= FUNCTION_ATTEMPTS
+    if outcome is Outcome.REFUSED or exhausted or again >= (rotation.window_end or 0.0):
+        next_try = rotation.due if rotation.due is not None and rotation.due > now else now + REATTEMPT
+        return replace(rotation, step=step, attempt=attempt, failure=failure, window_end=None, wake_at=next_try)
+    return replace(rotation, step=step, attempt=attempt, failure=failure, wake_at=again)
+
+
+def finished(*, retiring: str | None, retire_at: float | None, due: float | None) -> Rotation:
+    """The labels have moved: what is left is the old credential, at `retire_at` (None: not before its next turn)."""
+    idle = Rotation(due=due)
+    if retiring is None or retire_at is None:
+        return settle(idle)
+    return settle(replace(idle, step=Step.RETIRE, retiring=retiring, retire_at=retire_at))
+
+
+def abandoned(rotation: Rotation, *, due: float | None) -> Rotation:
+    """Somebody put another value, took AWSPENDING away, or cancelled: nothing more is run for this token."""
+    step = Step.RETIRE if rotation.retiring is not None else Step.IDLE
+    return settle(replace(rotation, step=step, token=None, rehearsal=False, attempt=0, window_end=None, due=due))
+
+
+def settle(rotation: Rotation) -> Rotation:
+    """At rest: wake for whatever comes first, the schedule or the end of the grace period."""
+    instants = [instant for instant in (rotation.due, rotation.retire_at) if instant is not None]
+    return replace(rotation, wake_at=min(instants, default=None))
+
+
+def backoff(attempt: int, jitter: float, most: float = _BACKOFF_MOST) -> float:
+    """Seconds to wait after the `attempt`-th failure: exponential, with jitter over the upper half."""
+    ceiling = min(most, _BACKOFF_FIRST * 2.0 ** min(attempt, 30))
+    return ceiling / 2.0 * (1.0 + jitter)
+
+
+def _done(rotation: Rotation, now: float) -> Rotation:
+    if rotation.step is Step.RETIRE:
+        rest = replace(rotation, retiring=None, retire_at=None, attempt=0, failure=None)
+        return replace(rest, step=Step.CREATE, wake_at=now) if rest.token else settle(replace(rest, step=Step.IDLE))
+    if rotation.rehearsal:
+        return settle(replace(rotation, step=Step.IDLE, token=None, rehearsal=False, window_end=None, failure=None))
+    return replace(rotation, step=NEXT[rotation.step], attempt=0, failure=None, wake_at=now)
+
+
+def _retire_later(rotation: Rotation, failure: Failure | None, now: float, jitter: float) -> Rotation:
+    """The old credential is not ended yet. A waiting rotation does not wait for it: its set replaces the old one."""
+    if rotation.token is not None:
+        return replace(rotation, step=Step.CREATE, retiring=None, retire_at=None, attempt=0, wake_at=now)
+    attempt = rotation.attempt + 1
+    later = now + backoff(attempt, jitter, _RETIRE_MOST)
+    return settle(replace(rotation, attempt=attempt, failure=failure, retire_at=later))

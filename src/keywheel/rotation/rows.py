@@ -1,0 +1,201 @@
+"""SQL of rotations and their journal, with the claim.
+
+`fence` counts up with every claim, and with every change from outside (cancelled, abandoned, deleted). A worker's
+writes carry the fence it was given: when that is no longer the row's, somebody else owns the rotation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, select, update
+
+from keywheel.db.statement import Row, Statement, Tx
+from keywheel.db.tables import journal as j
+from keywheel.db.tables import rotation as r
+from keywheel.db.tables import secret as s
+from keywheel.rotation.machine import Failure, Rotation, Step
+
+_STATE = [
+    "step", "token", "rehearsal", "attempt", "window_end", "due", "retiring", "retire_at",
+    "failed_step", "failed_code", "failed_reason", "wake_at",
+]  # fmt: skip
+_COLUMNS = [*_STATE, "secret_id", "place", "fence", "holder"]
+_row = [r.c[name] for name in _COLUMNS]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row: the rotation's state, whose it is, and by whom it is held."""
+
+    rotation: Rotation
+    secret_id: int
+    place: str
+    fence: int
+    holder: str | None
+
+
+def _entry(row: Row) -> Entry:
+    step, token, rehearsal, attempt, window_end, due, retiring, retire_at, failed_step, code, reason, wake_at = row[:12]
+    failure = None if failed_step is None else Failure(Step(failed_step), code, reason)
+    state = Rotation(
+        step=Step(step),
+        token=token,
+        rehearsal=bool(rehearsal),
+        attempt=attempt,
+        window_end=window_end,
+        due=due,
+        retiring=retiring,
+        retire_at=retire_at,
+        failure=failure,
+        wake_at=wake_at,
+    )
+    return Entry(state, *row[12:16])
+
+
+def _state(rotation: Rotation) -> dict[str, object]:
+    failure = rotation.failure
+    values: dict[str, object] = {name: getattr(rotation, name) for name in _STATE if not name.startswith("failed_")}
+    values["step"] = rotation.step.value
+    values["failed_step"] = None if failure is None else failure.step.value
+    values["failed_code"] = None if failure is None else failure.code
+    values["failed_reason"] = None if failure is None else failure.reason
+    return values
+
+
+_by_secret = r.c.secret_id == bindparam("row_id")
+_lock = Statement(select(*_row).where(_by_secret).with_for_update())
+_get = Statement(select(*_row).where(_by_secret))
+_insert = Statement(insert(r).values({name: bindparam(name) for name in _COLUMNS}))
+_values: dict[str, Any] = {name: bindparam(name) for name in [*_STATE, "place", "holder", "fence"]}
+_save = Statement(update(r).where(_by_secret).values(_values))
+_renew = Statement(update(r).where(_by_secret, r.c.fence == bindparam("held_fence")).values(wake_at=bindparam("until")))
+_reclaim = Statement(update(r).where(r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now")))
+_due = (
+    select(r.c.secret_id)
+    .where(r.c.wake_at <= bindparam("now"))
+    .order_by(r.c.wake_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+    .prefix_with("MATERIALIZED")  # PostgreSQL may otherwise run the inner SELECT more than once
+)
+_claim = Statement(
+    update(r)
+    .where(r.c.secret_id.in_(select(_due.c.secret_id)))
+    .values(wake_at=bindparam("until"), fence=r.c.fence + 1, holder=bindparam("worker"))
+    .returning(*_row)
+)
+_next_wake = Statement(select(func.min(r.c.wake_at)))
+_overview = Statement(
+    select(*_row, s.c.arn, s.c.name, s.c.rotation_enabled, s.c.rotation_function, s.c.rotated, s.c.next_rotation)
+    .select_from(r.join(s, s.c.id == r.c.secret_id))
+    .where(s.c.account == bindparam("account"), s.c.region == bindparam("region"), s.c.name > bindparam("after"))
+    .order_by(s.c.name)
+    .limit(bindparam("most"))
+)
+_JOURNAL = [c.name for c in j.c if c.name != "id"]
+_note = Statement(insert(j).values({name: bindparam(name) for name in _JOURNAL}))
+_journal = Statement(
+    select(*(j.c[name] for name in _JOURNAL))
+    .where(and_(j.c.secret_id == bindparam("secret_id")))
+    .order_by(j.c.id.desc())
+    .limit(bindparam("most"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An entry of the journal: ids, steps and codes; no value, and no text of a driver's."""
+
+    secret_id: int
+    arn: str
+    token: str | None
+    fence: int
+    attempt: int
+    step: str
+    event: str
+    code: str | None
+    reason: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A rotation beside what its secret says of it."""
+
+    entry: Entry
+    arn: str
+    name: str
+    enabled: bool | None
+    function: str | None
+    rotated: float | None
+    next_rotation: float | None
+
+
+def get(tx: Tx, secret_id: int, *, lock: bool = False) -> Entry | None:
+    """The rotation of a secret; None when none was ever configured."""
+    row = (_lock if lock else _get).first(tx, row_id=secret_id)
+    return None if row is None else _entry(row)
+
+
+def add(tx: Tx, secret_id: int, rotation: Rotation, place: str) -> Entry:
+    """The first row of a secret's rotation."""
+    entry = Entry(rotation, secret_id, place, 1, None)
+    _insert.run(tx, secret_id=secret_id, place=place, fence=1, holder=None, **_state(rotation))
+    return entry
+
+
+def save(tx: Tx, entry: Entry) -> None:
+    """Write the whole entry. The caller holds the row's lock and has compared the fence."""
+    _save.run(
+        tx,
+        row_id=entry.secret_id,
+        place=entry.place,
+        holder=entry.holder,
+        fence=entry.fence,
+        **_state(entry.rotation),
+    )
+
+
+def claim(tx: Tx, *, worker: str, now: float, until: float, most: int) -> list[Entry]:
+    """Take up to `most` due rotations, oldest first, until the instant `until`. A dead worker's come due again."""
+    return [_entry(row) for row in _claim.all(tx, worker=worker, now=now, until=until, most=most)]
+
+
+def renew(tx: Tx, secret_id: int, fence: int, until: float) -> bool:
+    """Lengthen a lease; False when it is no longer ours."""
+    return _renew.run(tx, row_id=secret_id, held_fence=fence, until=until) == 1
+
+
+def release(tx: Tx, secret_id: int, fence: int, now: float) -> None:
+    """Give a lease back before its end, so that anybody may go on at once."""
+    renew(tx, secret_id, fence, now)
+
+
+def reclaim(tx: Tx, worker: str, now: float) -> int:
+    """Make due what this worker held when it died; how many. Only its own next start may call this."""
+    return _reclaim.run(tx, former=worker, now=now)
+
+
+def next_wake(tx: Tx) -> float | None:
+    """The earliest timer of all rotations."""
+    row = _next_wake.first(tx)
+    return None if row is None else row[0]
+
+
+def note(tx: Tx, entry: Note) -> None:
+    """Append to the journal."""
+    _note.run(tx, **{name: getattr(entry, name) for name in _JOURNAL})
+
+
+def journal(tx: Tx, secret_id: int, most: int) -> list[Note]:
+    """The newest entries of a secret, newest first."""
+    return [Note(*row) for row in _journal.all(tx, secret_id=secret_id, most=most)]
+
+
+def overview(tx: Tx, account: str, region: str, *, after: str, most: int) -> list[Overview]:
+    """The rotations of a scope in the order of their secrets' names, beginning behind `after`."""
+    found = _overview.all(tx, account=account, region=region, after=after, most=most)
+    return [Overview(_entry(row), *row[16:]) for row in found]

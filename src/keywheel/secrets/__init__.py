@@ -1,0 +1,1 @@
+"""The ledger: secrets, their versions, and the labels that move between them."""

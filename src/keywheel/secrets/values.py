@@ -1,0 +1,153 @@
+"""Secret values: sealed when they are put, opened when they are read, and never on disk in between.
+
+The encryption context of a version is exactly `{"SecretARN": …, "SecretVersionId": …}`, as AWS documents it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from keywheel.arn import Scope, SecretRef, parse_secret_id
+from keywheel.clock import epoch_day
+from keywheel.db.statement import Row, Tx
+from keywheel.errors import (
+    EncryptionFailure,
+    InvalidParameter,
+    InvalidRequest,
+    ResourceNotFound,
+)
+from keywheel.keys import ciphertext, envelope
+from keywheel.keys.keyring import DEFAULT_ALIAS, Key, Keys
+from keywheel.secrets import rows
+from keywheel.secrets.rows import Secret, Version
+from keywheel.sensitive import Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A secret value: text (as UTF-8) or binary."""
+
+    data: Sensitive[bytes]
+    binary: bool = False
+
+    @classmethod
+    def of_text(cls, text: str) -> Value:
+        """The value of a SecretString."""
+        return cls(Sensitive(text.encode()))
+
+    def text(self) -> Sensitive[str]:
+        """The value as a SecretString."""
+        return Sensitive(self.data.reveal().decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What the store keeps of a value. `key_arn` is None for the default key."""
+
+    key_arn: str | None
+    data_key: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What GetSecretValue answers. `first_today` asks the caller to remember the access."""
+
+    secret_id: int
+    arn: str
+    name: str
+    version_id: str
+    created: float
+    labels: list[str]
+    value: Value
+    first_today: bool
+
+
+def _context(arn: str, version_id: str) -> bytes:
+    return ciphertext.context_bytes({"SecretARN": arn, "SecretVersionId": version_id})
+
+
+class Vault:
+    """Seals and opens values with the keys room."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def seal(self, tx: Tx, secret: Secret, version_id: str, value: Value, now: datetime) -> Sealed:
+        """`value` under a new data key of the secret's key.
+
+        Raises:
+            EncryptionFailure: the key that the secret names does not exist any more.
+        """
+        key, named = self.key(tx, secret.scope, secret.kms_key_id, now)
+        context = {"SecretARN": secret.arn, "SecretVersionId": version_id}
+        data_key, wrapped = self._keys.generate_data_key(tx, key, context)
+        sealed = envelope.seal(value.data.reveal(), data_key, ciphertext.context_bytes(context))
+        return Sealed(key.arn if named else None, wrapped, sealed)
+
+    def key(self, tx: Tx, scope: Scope, kms_key_id: str | None, now: datetime) -> tuple[Key, bool]:
+        """The key that `kms_key_id` names, and whether it is another than the default.
+
+        Raises:
+            EncryptionFailure: there is no such key.
+        """
+        if not kms_key_id or kms_key_id.endswith(DEFAULT_ALIAS):
+            return self._keys.default(tx, scope, now=now), False
+        try:
+            return self._keys.resolve(tx, scope, kms_key_id), True
+        except (ResourceNotFound, InvalidParameter) as error:
+            raise EncryptionFailure(
+                f"Secrets Manager can't encrypt the protected secret text using the provided KMS key: {error.message}",
+                hint=error.hint(),
+            ) from None
+
+    def open(self, tx: Tx, arn: str, version: Version) -> Value | None:
+        """The value of `version` of the secret `arn`; None as long as it has none."""
+        if version.sealed is None or version.data_key is None:
+            return None
+        return self._open(tx, arn, version.version_id, version.binary, version.data_key, version.sealed)
+
+    def _open(self, tx: Tx, arn: str, version_id: str, binary: bool, data_key: bytes, sealed: bytes) -> Value:
+        context = _context(arn, version_id)
+        data = envelope.unseal(sealed, self._keys.decrypt(tx, data_key, context), context)
+        return Value(Sensitive(data), bool(binary))
+
+    # --- the hot read
+
+    def read(
+        self, tx: Tx, scope: Scope, secret_id: str, *, version_id: str | None, label: str | None, now: datetime
+    ) -> Reading:
+        """A value by version, by label, or by both when they agree; AWSCURRENT when neither is given.
+
+        Raises:
+            ResourceNotFound: no such secret, label or version, or it has no value.
+            InvalidRequest: the secret is marked for deletion, or version and label do not agree.
+        """
+        stage = label or "AWSCURRENT"
+        row = self._fetch(tx, parse_secret_id(secret_id, scope), version_id, stage)
+        if row is None or f":{scope.region}:{scope.account}:" not in row[1]:
+            raise ResourceNotFound("Secrets Manager can't find the specified secret.")
+        id_, arn, name, deleted, accessed, version, created, binary, data_key, sealed, version_accessed, held = row
+        if deleted is not None:
+            raise InvalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
+        if sealed is None:
+            what = f"VersionId: {version_id}" if version_id is not None else f"staging label: {stage}"
+            raise ResourceNotFound(f"Secrets Manager can't find the specified secret value for {what}")
+        labels = [] if held is None else held.split(rows.SEPARATOR)
+        if version_id is not None and label is not None and label not in labels:
+            raise InvalidRequest("You provided a VersionStage that is not associated to the provided VersionId.")
+        value = self._open(tx, arn, version, binary, data_key, sealed)
+        today = epoch_day(now)
+        return Reading(id_, arn, name, version, created, labels, value, accessed != today or version_accessed != today)
+
+    @staticmethod
+    def _fetch(tx: Tx, ref: SecretRef, version_id: str | None, label: str) -> Row | None:
+        if ref.arn is not None:
+            if version_id is not None:
+                return rows.value_by_arn_and_version.first(tx, arn=ref.arn, version_id=version_id)
+            return rows.value_by_arn_and_label.first(tx, arn=ref.arn, label=label)
+        where = {"account": ref.scope.account, "region": ref.scope.region, "name": ref.name}
+        if version_id is not None:
+            return rows.value_by_name_and_version.first(tx, version_id=version_id, **where)
+        return rows.value_by_name_and_label.first(tx, label=label, **where)

@@ -1,0 +1,252 @@
+"""The composition root: settings → rooms → API and engine. And the processes they run in.
+
+The parent binds the socket, forks the children and watches them; it opens no database. Each API worker is a process,
+and the engine is one beside them, so that a rotation never delays a request. A child whose parent is gone ends too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import ssl
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TypeVar
+
+import structlog
+import uvicorn
+
+from keywheel.access.access_keys import AccessKeys
+from keywheel.access.door import Door
+from keywheel.api.app import App
+from keywheel.api.connections import Connection
+from keywheel.api.rooms import Rooms
+from keywheel.clock import Clock, SystemClock
+from keywheel.config import Settings
+from keywheel.db.database import Database, migrate, open_database
+from keywheel.errors import ConfigurationError
+from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
+from keywheel.keys.keyring import Keys
+from keywheel.keys.unseal import load_root_key
+from keywheel.processes import Child, supervise
+from keywheel.rotation.engine import Rotations
+from keywheel.rotation.runners import Runners
+from keywheel.rotation.worker import Engine, Pace
+from keywheel.secrets.ledger import Secrets
+from keywheel.secrets.listing import Listing
+from keywheel.secrets.replicas import Replicas
+from keywheel.sensitive import Sensitive
+
+T = TypeVar("T")
+Around = Callable[[str, T], T]
+_GRACEFUL_SECONDS = 20
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Every room, built."""
+
+    rooms: Rooms
+    keys: Keys
+    access_keys: AccessKeys
+    door: Door
+    settings: Settings
+
+    def engine(self, name: str) -> Engine:
+        """The rotation engine over these rooms, known to the store as `name`."""
+        pace = Pace(lease=self.settings.lease_seconds, workers=self.settings.rotation_workers)
+        rooms = self.rooms
+        return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, rooms.clock, name=name, pace=pace)
+
+    def app(self) -> App:
+        """The API over these rooms."""
+        limits = self.settings
+        return App(self.rooms, self.door, body_limit=limits.body_limit, request_seconds=limits.request_seconds)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.rooms.runners.endpoint is not None:
+            self.rooms.runners.endpoint.close()
+        self.rooms.database.close()
+
+
+def build(
+    settings: Settings,
+    root: Sensitive[bytes],
+    *,
+    clock: Clock | None = None,
+    around: Callable[[Database], Database] | None = None,
+    runners: Runners | None = None,
+) -> House:
+    """Open the store and build the rooms. `around` and `runners` are where tests put their fuses.
+
+    Raises:
+        ConfigurationError, KeyStoreError: the store cannot be opened, or the root key is not its own.
+    """
+    clock = clock or SystemClock()
+    database = open_database(settings.database_url)
+    database = database if around is None else around(database)
+    keys = Keys(root)
+    with database.point() as tx:
+        keys.check(tx)
+    secrets = Secrets(keys)
+    rooms = Rooms(
+        database=database,
+        clock=clock,
+        secrets=secrets,
+        listing=Listing(),
+        replicas=Replicas(secrets),
+        rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
+        runners=runners or Runners(_endpoint(settings, clock)),
+    )
+    access_keys = AccessKeys(keys)
+    return House(rooms, keys, access_keys, Door(database, access_keys, clock), settings)
+
+
+def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        ConfigurationError, KeyStoreError: it cannot start as it was told to.
+    """
+    settings.check()
+    log_to_stderr(settings.log_level)
+    root = load_root_key(settings.root_key_path, passphrase)
+    migrate(settings.database_url)
+    build(settings, root).close()  # a wrong root key or an unreachable store is said here, once
+    listener = None if settings.role == "engine" else _listen(settings)
+    lock = None if settings.role == "api" else engine_lock(settings)
+    children = []
+    if listener is not None:
+        children += [
+            Child(f"api-{n}", lambda: _run_api(settings, root, listener)) for n in range(1, settings.workers + 1)
+        ]
+    if lock is not None:
+        name = lock.read()
+        children.append(Child("engine", lambda: _run_engine(settings, root, name)))
+    return supervise(children, ready=lambda: _announce(settings, listener))
+
+
+def engine_lock(settings: Settings) -> IO[str]:
+    """The engine's own lock on the data directory; reading it gives the engine's lasting name.
+
+    Raises:
+        ConfigurationError: another engine runs on this directory.
+    """
+    path = settings.directory / "engine.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = os.fdopen(descriptor, "r+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"Another keywheel engine runs on {settings.directory}.", hint="Stop it first, or use --role api."
+        ) from None
+    if not file.read():
+        file.write(f"engine-{uuid.uuid4()}")
+        file.flush()
+        os.fsync(file.fileno())
+    file.seek(0)
+    return file
+
+
+def log_to_stderr(level: str) -> None:
+    """One JSON object a line. Only ids, codes and class names are ever logged."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket) -> None:
+    house = build(settings, root)
+    app = house.app()
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        loop="uvloop",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        app.close()
+        house.close()
+
+
+def _run_engine(settings: Settings, root: Sensitive[bytes], name: str) -> None:
+    from keywheel.processes import on_terminate
+
+    house = build(settings, root)
+    engine = house.engine(name)
+    on_terminate(engine.stop)
+    try:
+        engine.run()
+    finally:
+        house.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.", hint="Choose another --port."
+        ) from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _announce(settings: Settings, listener: socket.socket | None) -> None:
+    log = structlog.get_logger("keywheel.server")
+    if listener is None:
+        log.info("server.started", role=settings.role, data=settings.data)
+        return
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_cert is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    log.info("server.started", role=settings.role, data=settings.data, url=url)
+
+
+def _endpoint(settings: Settings, clock: Clock) -> LambdaEndpoint | None:
+    if settings.lambda_endpoint is None:
+        return None
+    credentials = (
+        None if settings.lambda_credentials is None else _lambda_credentials(Path(settings.lambda_credentials))
+    )
+    return LambdaEndpoint(settings.lambda_endpoint, credentials, clock)
+
+
+def _lambda_credentials(path: Path) -> LambdaCredentials:
+    from keywheel.credentials import read_credentials
+
+    access_key_id, secret = read_credentials(path)
+    return LambdaCredentials(access_key_id, secret)
