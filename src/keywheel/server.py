@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import structlog
 import uvicorn
@@ -29,12 +29,13 @@ from keywheel.api.connections import Connection
 from keywheel.api.rooms import Rooms
 from keywheel.clock import Clock, SystemClock
 from keywheel.config import Settings
+from keywheel.credentials import read_credentials
 from keywheel.db.database import Database, migrate, open_database
 from keywheel.errors import ConfigurationError
 from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
 from keywheel.keys.keyring import Keys
 from keywheel.keys.unseal import load_root_key
-from keywheel.processes import Child, supervise
+from keywheel.processes import Child, on_terminate, supervise
 from keywheel.rotation.engine import Rotations
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.worker import Engine, Pace
@@ -43,8 +44,6 @@ from keywheel.secrets.listing import Listing
 from keywheel.secrets.replicas import Replicas
 from keywheel.sensitive import Sensitive
 
-T = TypeVar("T")
-Around = Callable[[str, T], T]
 _GRACEFUL_SECONDS = 20
 _BACKLOG = 2048
 
@@ -191,6 +190,8 @@ def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    # uvicorn raises the signal again when it has ended; without a handler that would end us before the store is closed.
+    on_terminate(lambda: None)
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -199,8 +200,6 @@ def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket
 
 
 def _run_engine(settings: Settings, root: Sensitive[bytes], name: str) -> None:
-    from keywheel.processes import on_terminate
-
     house = build(settings, root)
     engine = house.engine(name)
     on_terminate(engine.stop)
@@ -239,14 +238,7 @@ def _announce(settings: Settings, listener: socket.socket | None) -> None:
 def _endpoint(settings: Settings, clock: Clock) -> LambdaEndpoint | None:
     if settings.lambda_endpoint is None:
         return None
-    credentials = (
-        None if settings.lambda_credentials is None else _lambda_credentials(Path(settings.lambda_credentials))
-    )
+    credentials = None
+    if settings.lambda_credentials is not None:
+        credentials = LambdaCredentials(*read_credentials(Path(settings.lambda_credentials)))
     return LambdaEndpoint(settings.lambda_endpoint, credentials, clock)
-
-
-def _lambda_credentials(path: Path) -> LambdaCredentials:
-    from keywheel.credentials import read_credentials
-
-    access_key_id, secret = read_credentials(path)
-    return LambdaCredentials(access_key_id, secret)

@@ -16,7 +16,7 @@ from keywheel.rotation.engine import Rotations
 from keywheel.rotation.runners import Runners
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
-from keywheel.secrets.replicas import Replicas, refuse_replica
+from keywheel.secrets.replicas import Replicas
 from keywheel.secrets.rows import Secret
 from keywheel.secrets.values import Value
 from keywheel.sensitive import Sensitive
@@ -47,7 +47,7 @@ def change(rooms: Rooms, caller: Caller, secret_id: str, work: Callable[[Tx, Sec
 
     def transaction(tx: Tx) -> R:
         secret = rooms.secrets.find(tx, caller.scope, secret_id, lock=True)
-        refuse_replica(secret)
+        rooms.replicas.refuse_replica(secret)
         return work(tx, secret, rooms.clock.now())
 
     return rooms.database.write(transaction)

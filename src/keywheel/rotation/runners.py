@@ -6,18 +6,10 @@ template names, in the secret's account and Region, are built in; any other ARN 
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
-from importlib.metadata import entry_points
-from types import ModuleType
-
-from keywheel import rotators
 from keywheel.arn import Arn, Scope, function_name
 from keywheel.functions.invoke import LambdaEndpoint
-from keywheel.rotator import AlternatingUsers, CloningTarget, SingleUser, Strategy
-
-ENTRY_POINTS = "keywheel.rotators"
+from keywheel.rotation.built_in import built_in
+from keywheel.rotator import Strategy
 
 
 class Runners:
@@ -39,25 +31,3 @@ class Runners:
         parsed = Arn.parse(function)
         is_function = parsed is not None and parsed.service == "lambda" and parsed.resource.startswith("function:")
         return is_function and self.endpoint is not None and self.endpoint.can_invoke(function)
-
-
-def built_in() -> dict[str, Strategy]:
-    """Every strategy of every installed rotator, by each name a user may choose it by."""
-    found: dict[str, Strategy] = {}
-    for file, module in _modules():
-        target = module.TARGET()
-        strategies: list[Strategy] = [SingleUser(target)]
-        if isinstance(target, CloningTarget):
-            strategies.append(AlternatingUsers(target))
-        for strategy in strategies:
-            found[f"keywheel-{file.replace('_', '-')}-{strategy.NAME}"] = strategy
-            if module.AWS_NAME:
-                found[f"SecretsManager{module.AWS_NAME}Rotation{strategy.AWS_NAME}"] = strategy
-    return found
-
-
-def _modules() -> Iterator[tuple[str, ModuleType]]:
-    for info in pkgutil.iter_modules(rotators.__path__):
-        yield info.name, importlib.import_module(f"{rotators.__name__}.{info.name}")
-    for point in entry_points(group=ENTRY_POINTS):
-        yield point.name, point.load()

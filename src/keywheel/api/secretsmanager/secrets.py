@@ -18,14 +18,14 @@ from keywheel.keys.keyring import DEFAULT_ALIAS
 from keywheel.rotation.engine import rules_of
 from keywheel.secrets.filters import Filter
 from keywheel.secrets.ledger import Draft
-from keywheel.secrets.replicas import refuse_delete
+from keywheel.secrets.listing import Order
 from keywheel.secrets.rows import Replica, Secret
 
 _DEFAULT_WINDOW_DAYS = 30
 _WINDOW_DAYS = range(7, 31)
 _MOST_TAGS = 50
 _PAGE = 100
-_SORT = {None: "created", "created-date": "created", "last-accessed-date": "accessed",
+_SORT: dict[str | None, Order] = {None: "created", "created-date": "created", "last-accessed-date": "accessed",
          "last-changed-date": "changed", "name": "name"}  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def delete_secret(rooms: Rooms, caller: Caller, request: s.DeleteSecretRequest) 
             if not force:
                 raise
             return _deleted_nothing(parse_secret_id(request.secret_id, caller.scope), now)
-        refuse_delete(tx, secret, request.secret_id)
+        rooms.replicas.refuse_delete(tx, secret, request.secret_id)
         end = rooms.secrets.delete(tx, secret, window=window, now=now)
         return s.DeleteSecretResponse(arn=secret.arn, name=secret.name, deletion_date=to_epoch(end))
 
@@ -146,12 +146,11 @@ def list_secrets(rooms: Rooms, caller: Caller, request: s.ListSecretsRequest) ->
             most=request.max_results or _PAGE,
             token=request.next_token,
         )
-        entries = [
-            s.SecretListEntry(
-                secret_versions_to_stages=rooms.listing.labels_of(tx, secret) or None, **_metadata(secret, now)
-            )
-            for secret in page.items
-        ]
+        held = rooms.listing.labels_of_each(tx, page.items)
+    entries = [
+        s.SecretListEntry(secret_versions_to_stages=held.get(secret.id) or None, **_metadata(secret, now))
+        for secret in page.items
+    ]
     return s.ListSecretsResponse(secret_list=entries, next_token=page.token)
 
 

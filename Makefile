@@ -1,0 +1,60 @@
+# `make demo` shows the product; `make test` proves it. Both do all their set-up themselves.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix bench shapes docs requirements clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Rotate live PostgreSQL passwords in front of you (KEEP=1 leaves everything running)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev ## Install what the tests need, then run the whole suite against real servers
+	@tools/install_system_packages.sh
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev ## Formatting, lint, types, one-way doors, dependencies, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/python tools/generate_shapes.py --check
+	$(BIN)/python tools/check_help.py --check
+	$(BIN)/python tools/check_docs.py
+	$(BIN)/python tools/check_tree.py
+
+fix: $(VENV)/.dev ## Format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure against moto's server and against bare SQL, in one run
+	@tools/install_system_packages.sh
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+shapes: $(VENV)/.dev ## Generate the wire shapes from botocore's service model
+	$(BIN)/python tools/generate_shapes.py
+
+docs: $(VENV)/.dev ## Write the generated pages of docs/
+	$(BIN)/python tools/check_help.py
+
+requirements: ## Pin every dependency by hash (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --upgrade --group demo pyproject.toml -o requirements/demo.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --upgrade --group dev --extra aws pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what was built
+	rm -rf $(VENV) .work dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml tools/make_venv.sh
+	@tools/make_venv.sh $(VENV) requirements/demo.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml tools/make_venv.sh
+	@tools/make_venv.sh $(VENV) requirements/dev.txt
+	@touch $@ $(VENV)/.demo
