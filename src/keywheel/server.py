@@ -116,6 +116,7 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
         ConfigurationError, KeyStoreError: it cannot start as it was told to.
     """
     settings.check()
+    os.umask(0o077)
     log_to_stderr(settings.log_level)
     root = load_root_key(settings.root_key_path, passphrase)
     migrate(settings.database_url)

@@ -63,9 +63,14 @@ def listening(port: int) -> bool:
 
 
 class ServerProcess:
-    """A child process, stopped by its recorded id, together with the processes it started."""
+    """A child process, stopped by its recorded id, together with the processes it started.
 
-    def __init__(self, command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> None:
+    When we are root it runs as the service user, unless `as_service_user` is false.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, log: Path, environment: Mapping[str, str], as_service_user: bool = True
+    ) -> None:
         _end_servers_with_this_process()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -76,7 +81,7 @@ class ServerProcess:
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C", **environment},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
-                **_as_service_user(),
+                **(_as_service_user() if as_service_user else {}),
             )
         _RUNNING.add(self)
 

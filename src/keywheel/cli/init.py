@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,7 @@ def _prepare(
     from keywheel.keys.keyring import Keys
     from keywheel.keys.unseal import create_root_key, load_root_key, write_new
 
+    os.umask(0o077)  # every file made here, SQLite's among them, is for its owner alone
     done = []
     directory = settings.directory
     if not directory.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
@@ -9,20 +10,47 @@ import click
 from keywheel import __version__
 from keywheel.errors import KeywheelError
 
+# In the order of a first day with keywheel. A command's file is imported when the command is asked for.
+_COMMANDS = {
+    "init": "init:init",
+    "serve": "serve:serve",
+    "status": "status:status",
+    "rotate": "rotate:rotate",
+    "secrets": "secrets:secrets",
+    "access-keys": "access_keys:access_keys",
+    "keys": "keys:keys",
+    "doctor": "doctor:doctor",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class _Commands(click.Group):
+    """The commands, each imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        file, _, name = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"keywheel.cli.{file}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="keywheel")
 def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. The other commands talk to a running server.
+    with --endpoint-url. The other commands talk to a running server, but for access-keys, keys and a part of doctor,
+    which open the data directory itself.
     """
 
 
 def main() -> None:
     """Run the command; a keywheel error becomes two lines and exit code 1."""
-    _register()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -37,10 +65,3 @@ def main() -> None:
         click.echo(f"Error: {error.message}", err=True)
         click.echo(f"Next:  {error.hint()}", err=True)
         sys.exit(1)
-
-
-def _register() -> None:
-    from keywheel.cli import init, serve
-
-    for command in (init.init, serve.serve):
-        cli.add_command(command)

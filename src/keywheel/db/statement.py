@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
-from sqlalchemy.sql.visitors import traverse
+from sqlalchemy.sql.visitors import cloned_traverse
 
 Row = tuple[Any, ...]
 
@@ -71,12 +71,15 @@ class Statement:
 
 
 def _compile(clause: ClauseElement, dialect: Any) -> tuple[str, dict[str, Any]]:
-    traverse(clause, {}, {"bindparam": _allow_absence})
-    compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    given: set[str] = set()  # the parameters that the caller must name
+
+    def allow_absence(parameter: BindParameter[Any]) -> None:
+        # Rendering a literal (a separator) would otherwise ask for the values of all parameters now.
+        if parameter.required:
+            given.add(parameter.key)
+            parameter.required = False
+
+    copy = cloned_traverse(clause, {}, {"bindparam": allow_absence})
+    compiled = copy.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     parameters = compiled.params or {}
-    return str(compiled), {name: value for name, value in parameters.items() if value is not None}
-
-
-def _allow_absence(parameter: BindParameter[Any]) -> None:
-    """Values come when the statement runs; rendering a literal in it (a separator) would ask for all of them now."""
-    parameter.required = False
+    return str(compiled), {name: value for name, value in parameters.items() if name not in given}

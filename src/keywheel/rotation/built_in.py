@@ -35,6 +35,8 @@ def built_in() -> dict[str, Strategy]:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     for info in pkgutil.iter_modules(rotators.__path__):
+        if info.name.startswith("_"):
+            continue  # what several rotators share
         yield info.name, importlib.import_module(f"{rotators.__name__}.{info.name}")
     for point in entry_points(group=ENTRY_POINTS):
         yield point.name, point.load()
