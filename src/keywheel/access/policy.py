@@ -8,8 +8,8 @@
    the policy. Every Resource is taken to be the secret that the policy is put on.
 4. A principal is checked for its form; whether there is such a user or role is not known here.
 
-Sources: the IAM user guide's grammar of policies; the Secrets Manager guide on validating a policy, whose messages
-these are; the S3 guide on the meaning of "public", to which that page refers.
+Sources: the IAM guide's grammar of policies; the Secrets Manager guide on validating one, whose messages these are;
+the S3 guide on the meaning of "public", to which that page refers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeAlias
 
 from keywheel.errors import MalformedPolicyDocument
 
@@ -31,23 +31,16 @@ BROAD_ACCESS = "This resource policy grants broad access to your secret."
 LOCKED_OUT = "Your requested changes will not allow you to manage this secret in the future."
 
 _ANYONE = "*"
-_VERSIONS = ("2012-10-17", "2008-10-17")
-_PAIRED = ("Principal", "Action", "Resource")
-_STATEMENT = {"Sid", "Effect", "Condition", *_PAIRED, *(f"Not{name}" for name in _PAIRED)}
+_FIELDS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 _ACTION = re.compile(r"\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+")
 _RESOURCE = re.compile(r"\*|arn:\S+")
 _AWS = re.compile(
-    r"\*|\d{12}|arn:aws[a-z-]*:(?:iam::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
-    r"|sts::\d{12}:(?:assumed-role|federated-user)/[\w+=,.@/-]+)",
-    re.ASCII,
+    r"\*|[0-9]{12}|arn:aws[a-z-]*:(?:iam::[0-9]{12}:(?:root|(?:user|role)/[A-Za-z0-9_+=,.@/-]+)"
+    r"|sts::[0-9]{12}:(?:assumed-role|federated-user)/[A-Za-z0-9_+=,.@/-]+)"
 )
 _SERVICE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?")
 _FEDERATED = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:saml|oidc)-provider/\S+|[a-z0-9-]+(?:\.[a-z0-9-]+)+")
-_PRINCIPALS = {
-    "AWS": (_AWS, UNSUPPORTED_PRINCIPAL),
-    "Federated": (_FEDERATED, UNSUPPORTED_PRINCIPAL),
-    "Service": (_SERVICE, UNSUPPORTED_SERVICE),
-}
+_PRINCIPALS = {"AWS": _AWS, "Federated": _FEDERATED, "Service": _SERVICE}
 _OPERATOR = re.compile(
     r"(?:(foranyvalue|forallvalues):)?"
     r"(string(?:not)?(?:equals(?:ignorecase)?|like)|(?:numeric|date)(?:(?:not)?equals|(?:less|greater)than(?:equals)?)"
@@ -61,7 +54,6 @@ _KEPT_TO = re.compile(
 _FIXED = re.compile(r"arn:[^:]*:[^:]*:[^:]*:[0-9]{12}:.+|o-[a-z0-9]{10,32}/.*|(?:(?!\*|\?|\$\{).)+", re.DOTALL)
 _WIDEST = {4: 8, 6: 32}  # the S3 guide: a wider range of addresses is public
 _MANAGE = tuple(f"secretsmanager:{verb}resourcepolicy" for verb in ("put", "delete", "get"))
-_ACCOUNT = re.compile(r"(?:arn:[^:]*:iam::)?([0-9]{12})(?::root)?")
 _ROLE = re.compile(r"arn:([^:]*):iam::([0-9]{12}):role/(?:.+/)?([^/]+)")
 _SESSION = re.compile(r"arn:([^:]*):sts::([0-9]{12}):assumed-role/([^/]+)/.+")
 
@@ -76,13 +68,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One key of a condition block; operator and key are in lower case."""
+    """One key of a condition block, in lower case; `binding` unless it also holds for a request without the key."""
 
     operator: str
     key: str
     values: tuple[str, ...]
-    for_all: bool
-    if_exists: bool
+    binding: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +87,7 @@ class Statement:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A resource policy."""
-
-    statements: tuple[Statement, ...]
+Policy: TypeAlias = tuple[Statement, ...]
 
 
 def findings(text: str, caller_arn: str, account: str) -> list[tuple[str, str]]:
@@ -109,9 +96,8 @@ def findings(text: str, caller_arn: str, account: str) -> list[tuple[str, str]]:
         policy = parse_policy(text)
     except MalformedPolicyDocument as error:
         return [("SYNTAX", error.message)]
-    public = [("PUBLIC_ACCESS", BROAD_ACCESS)] if is_public(policy) else []
-    locked = [("LOCKOUT", LOCKED_OUT)] if locks_out(policy, caller_arn, account) else []
-    return public + locked
+    found = [("PUBLIC_ACCESS", BROAD_ACCESS)] if is_public(policy) else []
+    return found + ([("LOCKOUT", LOCKED_OUT)] if locks_out(policy, caller_arn, account) else [])
 
 
 def is_public(policy: Policy) -> bool:
@@ -120,7 +106,7 @@ def is_public(policy: Policy) -> bool:
         statement.allows
         and (statement.principals.negated or _ANYONE in statement.principals.values)
         and not any(_keeps(condition) for condition in statement.conditions)
-        for statement in policy.statements
+        for statement in policy
     )
 
 
@@ -130,12 +116,12 @@ def locks_out(policy: Policy, caller_arn: str, account: str) -> bool:
         not (statement.allows or statement.conditions)
         and _names(statement.principals, caller_arn, account)
         and any(_covers(statement.actions, action) for action in _MANAGE)
-        for statement in policy.statements
+        for statement in policy
     )
 
 
 def _keeps(condition: Condition) -> bool:
-    if condition.for_all or condition.if_exists:
+    if not condition.binding:
         return False
     if condition.key == "aws:sourceip":
         return condition.operator == "ipaddress" and all(_is_narrow(value) for value in condition.values)
@@ -158,15 +144,11 @@ def _names(principals: Choice, caller_arn: str, account: str) -> bool:
         role = None if session is None else _ROLE.fullmatch(name)
         if name in (_ANYONE, caller_arn) or (session and role and session.groups() == role.groups()):
             return not principals.negated
-    accounts = {found[1] for found in map(_ACCOUNT.fullmatch, principals.values) if found}
-    return principals.negated or account in accounts
+    return principals.negated or any(x == account or x.endswith(f"::{account}:root") for x in principals.values)
 
 
 def _covers(actions: Choice, action: str) -> bool:
     return any(fnmatchcase(action, pattern.lower()) for pattern in actions.values) != actions.negated
-
-
-# --- reading
 
 
 def parse_policy(text: str) -> Policy:
@@ -180,15 +162,15 @@ def parse_policy(text: str) -> Policy:
     except (ValueError, RecursionError):
         raise MalformedPolicyDocument(INVALID_JSON) from None
     document = _object(parsed, {"Version", "Id", "Statement"}, "The policy")
-    _require(document.get("Version", _VERSIONS[0]) in _VERSIONS, f"Version must be {' or '.join(_VERSIONS)}.")
+    _require(document.get("Version", "2012-10-17") in ("2012-10-17", "2008-10-17"), "Version must be 2012-10-17.")
     _require(isinstance(document.get("Id", ""), str), "Id must be a string.")
     statements = _listed(document.get("Statement"))
     _require(statements != [], "There must be a Statement.")
-    return Policy(tuple(_statement(raw, f"Statement {number}") for number, raw in enumerate(statements, 1)))
+    return tuple(_statement(raw, f"Statement {number}") for number, raw in enumerate(statements, 1))
 
 
 def _statement(raw: Any, place: str) -> Statement:
-    fields = _object(raw, _STATEMENT, place)
+    fields = _object(raw, _FIELDS, place)
     _require(fields.get("Effect") in ("Allow", "Deny"), f"{place}: Effect must be Allow or Deny.")
     _require(isinstance(fields.get("Sid", ""), str), f"{place}: Sid must be a string.")
     principal, others = _either(fields, "Principal", place)
@@ -202,16 +184,14 @@ def _statement(raw: Any, place: str) -> Statement:
 
 
 def _principals(raw: Any, place: str) -> tuple[str, ...]:
-    if raw == _ANYONE:
-        return (_ANYONE,)
-    _require(isinstance(raw, dict) and raw != {}, f'{place}: a principal must be "*" or an object.')
+    kinds = {"AWS": _ANYONE} if raw == _ANYONE else raw
+    _require(isinstance(kinds, dict) and kinds != {}, f'{place}: a principal must be "*" or an object.')
     found: list[str] = []
-    for kind, names in raw.items():
-        shape, complaint = _PRINCIPALS.get(kind, (None, UNSUPPORTED_PRINCIPAL))
-        for name in _strings(names, f"{place}: the principals"):
-            if shape is None or not shape.fullmatch(name):
-                raise MalformedPolicyDocument(complaint)
-            found.append(name)
+    for kind, names in kinds.items():
+        shape = _PRINCIPALS.get(kind)
+        found += _strings(names, f"{place}: the principals")
+        if shape is None or not all(shape.fullmatch(name) for name in _listed(names)):
+            raise MalformedPolicyDocument(UNSUPPORTED_SERVICE if kind == "Service" else UNSUPPORTED_PRINCIPAL)
     return tuple(found)
 
 
@@ -232,7 +212,7 @@ def _conditions(raw: Any, place: str) -> list[Condition]:
         for key, value in keys.items():
             values = [json.dumps(v) if isinstance(v, bool | int | float) else v for v in _listed(value)]
             texts = _strings(values, f"{place}: a condition's values")
-            found.append(Condition(parts[2], key.lower(), texts, parts[1] == "forallvalues", parts[3] is not None))
+            found.append(Condition(parts[2], key.lower(), texts, parts[1] != "forallvalues" and parts[3] is None))
     return found
 
 
@@ -260,9 +240,8 @@ def _object(raw: Any, known: set[str], place: str) -> Any:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    _require(len(found) == len(pairs), "A key stands twice in one object.")
-    return found
+    _require(len(dict(pairs)) == len(pairs), "A key stands twice in one object.")
+    return dict(pairs)
 
 
 def _require(holds: bool, complaint: str) -> None:

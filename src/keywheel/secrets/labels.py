@@ -44,12 +44,10 @@ def put(labels: Labels, version: str, stages: Iterable[str]) -> Labels:
     if CURRENT not in labels:
         wanted.add(CURRENT)
     after = dict(labels)
-    if CURRENT in wanted:
-        if labels.get(PENDING) != version:
-            after.pop(PENDING, None)
-        after = _make_current(after, version)
-    after.update(dict.fromkeys(wanted, version))
-    return _limited(after)
+    if CURRENT in wanted and labels.get(PENDING) != version:
+        after.pop(PENDING, None)
+    after.update(dict.fromkeys(wanted - {CURRENT}, version))
+    return _limited(_make_current(after, version) if CURRENT in wanted else after)
 
 
 def move(labels: Labels, label: str, *, to: str | None, remove_from: str | None) -> Labels:

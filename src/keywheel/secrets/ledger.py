@@ -190,7 +190,8 @@ class Secrets:
             InvalidParameter: the value is too long, or a label is not valid.
         """
         stages = tuple(stages)
-        self._check_put(value, stages)
+        self._check_value(value)
+        self._check_labels(stages)
         before = self.labels(tx, secret)
         existing = self.version(tx, secret, token)
         if existing is not None and existing.sealed is not None:
@@ -220,14 +221,21 @@ class Secrets:
         """Save labels that a rule of `labels.py` gave.
 
         Raises:
-            InvalidParameter: a label names a version that does not exist.
+            InvalidParameter: a label names a version that does not exist, or is not valid.
+            InvalidRequest: the version that would become AWSCURRENT has no value.
         """
         before = self.labels(tx, secret)
         if before == after:
             return
+        self._check_labels(after.keys() - before.keys())
         for version_id in sorted(set(after.values()) - set(before.values())):
             if self.version(tx, secret, version_id) is None:
                 raise InvalidParameter(f"Not a valid version: {version_id}")
+        current = after.get(staging.CURRENT)
+        if current is not None and current != before.get(staging.CURRENT):
+            version = self.version(tx, secret, current)
+            if version is None or version.sealed is None:
+                raise InvalidRequest(f"Version {current} has no value, so it can't become {staging.CURRENT}.")
         self._save_labels(tx, secret, before, after)
         self._changed(tx, secret, Change("labels", before, after), now)
 
@@ -236,8 +244,9 @@ class Secrets:
         return self.vault.open(tx, secret.arn, version)
 
     def drop_version(self, tx: Tx, secret: Secret, version_id: str) -> None:
-        """Remove a version that never had a value of its own (a rehearsal's)."""
-        rows.delete_version.run(tx, secret_id=secret.id, version_id=version_id)
+        """Remove a version that never had a value of its own (a rehearsal's), unless it was given a label."""
+        if not staging.of(self.labels(tx, secret), version_id):
+            rows.delete_version.run(tx, secret_id=secret.id, version_id=version_id)
 
     # --- metadata
 
@@ -265,10 +274,9 @@ class Secrets:
         if window is None:
             self.purge(tx, secret, now)
             return now
-        rows.secret_update("deleted", "changed").run(
-            tx, row_id=secret.id, deleted=to_epoch(now + window), changed=to_epoch(now)
-        )
-        self._tell(tx, secret, Change("deleted", {}, {}), now)
+        end = to_epoch(now + window)
+        rows.secret_update("deleted", "changed").run(tx, row_id=secret.id, deleted=end, changed=to_epoch(now))
+        self._tell(tx, replace(secret, deleted=end), Change("deleted", {}, {}), now)
         return now + window
 
     def restore(self, tx: Tx, secret: Secret, now: datetime) -> None:
@@ -297,10 +305,13 @@ class Secrets:
     # --- inside
 
     @staticmethod
-    def _check_put(value: Value, stages: tuple[str, ...]) -> None:
+    def _check_value(value: Value) -> None:
         if len(value.data.reveal()) > _VALUE_LIMIT:
             raise InvalidParameter(f"The secret value is too long: at most {_VALUE_LIMIT} bytes can be stored.")
-        if any(_CONTROL.search(stage) for stage in stages):
+
+    @staticmethod
+    def _check_labels(labels: Iterable[str]) -> None:
+        if any(_CONTROL.search(label) for label in labels):
             raise InvalidParameter("A staging label can't hold control characters.")
 
     def _same_value_or_refuse(self, tx: Tx, secret: Secret, version: Version, value: Value) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -103,6 +104,7 @@ purgeable = Statement(
 )
 
 
+@functools.cache  # one for each set of columns that the code changes together
 def secret_update(*columns: str) -> Statement:
     """A statement that sets `columns` of the secret `row_id`."""
     values: dict[str, Any] = {name: bindparam(name) for name in columns}

@@ -49,7 +49,7 @@ def stop_replication_to_replica(
     """Make a copy a secret of its own. Called in the copy's Region."""
 
     def work(tx: Tx) -> s.StopReplicationToReplicaResponse:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, lock=True)
+        secret = rooms.secrets.find(tx, caller.scope, request.secret_id)  # `stop` locks the primary first
         rooms.replicas.stop(tx, secret, rooms.clock.now())
         return s.StopReplicationToReplicaResponse(arn=secret.arn)
 

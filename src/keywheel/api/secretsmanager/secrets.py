@@ -47,13 +47,15 @@ def create_secret(rooms: Rooms, caller: Caller, request: s.CreateSecretRequest) 
         now = rooms.clock.now()
         rooms.secrets.vault.key(tx, caller.scope, draft.kms_key_id, now)
         secret, version = rooms.secrets.create(tx, caller.scope, draft, now, token=token, value=value)
-        status = None
-        if request.add_replica_regions:
+        if request.add_replica_regions and secret.primary_region is None:  # a repeated call has added them already
             regions = replica_regions(request.add_replica_regions)
             overwrite = bool(request.force_overwrite_replica_secret)
-            added = rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
-            status = [replication_status(replica, None) for replica in added]
-        return s.CreateSecretResponse(arn=secret.arn, name=secret.name, version_id=version, replication_status=status)
+            rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
+            secret = rooms.secrets.by_id(tx, secret.id) or secret
+        status = [replication_status(replica, None) for replica, _ in rooms.replicas.status(tx, secret)]
+        return s.CreateSecretResponse(
+            arn=secret.arn, name=secret.name, version_id=version, replication_status=status or None
+        )
 
     return rooms.database.write(work)
 

@@ -1,0 +1,5 @@
+"""`python -m keywheel` is `keywheel`."""
+
+from keywheel.cli.main import main
+
+main()
