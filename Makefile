@@ -25,6 +25,7 @@ check: $(VENV)/.dev ## Formatting, lint, types, one-way doors, dependencies, gen
 	$(BIN)/deptry src
 	$(BIN)/python tools/generate_shapes.py --check
 	$(BIN)/python tools/check_help.py --check
+	$(BIN)/python tools/generate_rotator_pages.py --check
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/check_tree.py
 
@@ -41,6 +42,7 @@ shapes: $(VENV)/.dev ## Generate the wire shapes from botocore's service model
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/
 	$(BIN)/python tools/check_help.py
+	$(BIN)/python tools/generate_rotator_pages.py
 
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -11,9 +11,15 @@ from keywheel.sensitive import Sensitive
 PROFILE = "default"
 
 
-def credentials_text(access_key_id: str, secret: Sensitive[str]) -> str:
-    """The content of a shared-credentials file."""
-    return f"[{PROFILE}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret.reveal()}\n"
+def credentials_text(access_key_id: str, secret: Sensitive[str], region: str) -> str:
+    """The content of a shared-credentials file.
+
+    It names the Region as well: the AWS CLI and botocore take it from there, so that one variable is enough for them.
+    """
+    return (
+        f"[{PROFILE}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret.reveal()}\n"
+        f"region = {region}\n"
+    )
 
 
 def config_text(region: str) -> str:

@@ -16,7 +16,8 @@ From the file's name and the target's abilities follow the names a user chooses 
 
 Rules every verb keeps:
 
-* A second call with the same arguments does no harm and ends the same way.
+* A second call with the same arguments does no harm and ends the same way; but for a user that changed its own
+  password, who cannot log in with the old one to do it again (`LoginRefused`).
 * Time spent waiting for the target is bounded: `TIMEOUT` seconds for a verb, connecting included.
 * No secret value stands in an error, a log line, a process argument or the text of a statement; where the target
   takes a verifier instead of a password, a verifier is sent.
@@ -73,6 +74,8 @@ class Credential:
         password = fields.pop("password", None)
         if not isinstance(password, str) or not password:
             raise SecretMalformed("password key is missing from secret JSON")
+        if "\0" in password:
+            raise SecretMalformed("password in secret JSON must not hold a NUL character")
         credential = cls(fields, Sensitive(password))
         credential.text("username")
         return credential

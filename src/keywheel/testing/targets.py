@@ -275,22 +275,19 @@ class TargetContract:
 
     def test_no_secret_value_is_logged_raised_or_printed(self) -> None:
         """Neither logs nor errors, with all their attributes, nor any repr hold a password."""
-        credential, superuser = self.fresh_credential(), self.superuser()
-        wrong, away = self._with_new_password(credential), self.unreachable(credential)
+        credential, superuser, nobody = self.fresh_credential(), self.superuser(), self.fresh_credential()
+        pending, impostor = self._with_new_password(credential), self._with_new_password(superuser)
+        away = self.unreachable(credential)
+        failing = [*self._changes(pending, by=impostor), *self._changes(pending, by=nobody)]
+        failing += [*self._changes(away, by=self.unreachable(superuser)), partial(self.target.accepts, away)]
         with captured_log() as log:
-            log += [told_by(error_of(verb)) for verb in self._changes(wrong, by=self._with_new_password(superuser))]
-            log += [told_by(error_of(verb)) for verb in self._changes(away, by=self.unreachable(superuser))]
-            log += [told_by(error_of(verb)) for verb in self._changes(credential, by=self.fresh_credential())]
-            log.append(told_by(error_of(lambda: self.target.accepts(away))))
-            self.target.accepts(wrong)
-            for verb in self._changes(wrong, by=superuser):
+            log += [told_by(error_of(verb)) for verb in failing]
+            self.target.accepts(pending)
+            for verb in self._changes(pending, by=superuser):
                 verb()
-        log += [
-            f"{thing!r} {thing!s} {thing.__dict__ if hasattr(thing, '__dict__') else ''}"
-            for thing in (credential, self.target)
-        ]
+        log += [f"{thing!r} {thing!s}" for thing in (credential, self.target)]
         text = "\n".join(log)
-        for secret in (credential, superuser, wrong):
+        for secret in (credential, superuser, nobody, pending, impostor):
             assert secret.password.reveal() not in text, "a password is in a log line, an error or a repr"
 
     def _with_new_password(self, credential: Credential) -> Credential:
