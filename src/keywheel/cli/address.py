@@ -46,7 +46,7 @@ OPTIONS = (
         envvar="KEYWHEEL_REGION",
         show_envvar=True,
         metavar="REGION",
-        help="The Region to work in.  [default: that of DIR/config]",
+        help="The Region to work in.  [default: the credentials file's]",
     ),
     click.option(
         "--ca-bundle",
@@ -92,7 +92,7 @@ def find_server(
             hint="Name the server's data directory with --data, or an AWS credentials file with --credentials-file.",
         )
     access_key_id, secret = read_credentials(path)
-    region = region or read_region(settings.directory / "config") or DEFAULT_REGION
+    region = region or read_region(path) or read_region(settings.directory / "config") or DEFAULT_REGION
     return Address(endpoint, region, access_key_id, secret, ca_bundle)
 
 

@@ -15,6 +15,7 @@ from keywheel.cli.address import OPTIONS, Address, find_server
 from keywheel.clock import Clock, SystemClock
 from keywheel.config import load_settings
 from keywheel.errors import ConfigurationError, KeywheelError
+from keywheel.sensitive import Sensitive
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,13 +33,14 @@ _HINTS = {
 
 
 class ServerRefused(KeywheelError):
-    """The server answered with an error. `code` is the AWS error code."""
+    """The server answered with an error. `code` is the AWS error code, `text` the server's own words."""
 
     default_hint = "Correct the command and run it again."
 
     def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{message} ({code})", hint=hint or _HINTS.get(code))
         self.code = code
+        self.text = message
 
 
 class ServerAway(KeywheelError):
@@ -97,7 +99,8 @@ class Client:
             ServerRefused: it answered with an error.
             ServerAway: it did not answer.
         """
-        body = json.dumps({name: value for name, value in members.items() if value is not None}).encode()
+        given = {name: value for name, value in members.items() if value is not None}
+        body = json.dumps(given, default=Sensitive.reveal).encode()
         response = self._send("POST", "/", self._signed(operation, body), body)
         answer = _document(response)
         if response.status_code == 200 and answer is not None:

@@ -73,17 +73,22 @@ def start(client: Client, name: str, token: str) -> Followed:
     try:
         started = client.call("secretsmanager.RotateSecret", SecretId=name, ClientRequestToken=token)
     except ServerRefused as error:
-        if error.code == "InvalidRequestException" and _can_be_joined(client, before.arn):
-            return replace(before, joined=True)
-        return _refused(before, error)
+        return _joined_or_refused(client, before, error)
     return replace(before, name=started["Name"], version_id=started["VersionId"])
 
 
-def _can_be_joined(client: Client, arn: str) -> bool:
-    """Whether a rotation was refused because one is under way. AWS's code for that is also that of other reasons."""
-    if "DeletedDate" in client.call("secretsmanager.DescribeSecret", SecretId=arn):
-        return False
-    return under_way(client.call("keywheel.ListRotationEvents", SecretId=arn).get("Events") or [])
+def _joined_or_refused(client: Client, before: Followed, error: ServerRefused) -> Followed:
+    """What a refusal means. AWS's code for "a rotation is under way" is also that of other reasons."""
+    refused = _refused(before, error)
+    if error.code != "InvalidRequestException":
+        return refused
+    secret = client.call("secretsmanager.DescribeSecret", SecretId=before.arn)
+    if "DeletedDate" in secret:
+        return refused
+    if "RotationLambdaARN" not in secret:
+        return replace(refused, hint="Configure its rotation first: RotateSecret with a RotationLambdaARN.")
+    events = client.call("keywheel.ListRotationEvents", SecretId=before.arn).get("Events") or []
+    return replace(before, joined=True) if under_way(events) else refused
 
 
 def under_way(events: Sequence[Event]) -> bool:
@@ -94,10 +99,8 @@ def under_way(events: Sequence[Event]) -> bool:
 def judge(followed: Followed, events: Sequence[Event]) -> Followed:
     """What the journal, newest event first, says about a rotation."""
     ours = [event for event in events if _is_of(followed, event)]
-    if not ours:
-        return replace(followed, code=None, reason=None)
-    end = next((event for event in ours if event["Event"] in _ENDS), None)
-    newest = end or ours[0]
+    end = next((event for event in ours if event["Event"] in _ENDS and _is_new(followed, event)), None)
+    newest = end or next(iter(ours), {})
     version_id = newest.get("VersionId") if followed.joined else followed.version_id
     seen = replace(followed, version_id=version_id, step=newest.get("Step"))
     seen = replace(seen, code=newest.get("Code"), reason=newest.get("Reason"))
@@ -139,9 +142,12 @@ def _look(client: Client, one: Followed, seconds: float) -> Followed:
 
 
 def _is_of(followed: Followed, event: Event) -> bool:
-    if followed.joined:
-        return event["Event"] in _UNDER_WAY and float(event.get("At", 0.0)) > followed.since
-    return event["Event"] in _UNDER_WAY and event.get("VersionId") == followed.version_id
+    return event["Event"] in _UNDER_WAY and (followed.joined or event.get("VersionId") == followed.version_id)
+
+
+def _is_new(followed: Followed, event: Event) -> bool:
+    """One that was joined may have failed before: that is not how it ends now."""
+    return not followed.joined or float(event.get("At", 0.0)) > followed.since
 
 
 def _give_up(one: Followed, seconds: float) -> Followed:
@@ -152,4 +158,4 @@ def _give_up(one: Followed, seconds: float) -> Followed:
 
 
 def _refused(one: Followed, error: ServerRefused) -> Followed:
-    return replace(one, outcome=REFUSED, code=error.code, reason=error.message, hint=error.hint())
+    return replace(one, outcome=REFUSED, code=error.code, reason=error.text, hint=error.hint())

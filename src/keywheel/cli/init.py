@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,22 @@ if TYPE_CHECKING:
     from keywheel.keys.keyring import Keys
 
 from keywheel.config import Settings, load_settings
-from keywheel.errors import ConfigurationError
+from keywheel.errors import ConfigurationError, KeyStoreError
 from keywheel.sensitive import Sensitive
 
 _ACCOUNT = re.compile(r"\d{12}")
 _REGION = re.compile(r"([a-z]+-)+\d+")
 _ADMINISTRATOR = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Whose access key is made first. The two halves are chosen, or drawn when they are None."""
+
+    account: str
+    region: str
+    access_key_id: str | None
+    secret: Sensitive[str] | None
 
 
 @click.command()
@@ -56,15 +67,32 @@ def init(
     chosen = None if secret_access_key_file is None else read_secret_file(secret_access_key_file)
     if (access_key_id is None) != (chosen is None):
         raise ConfigurationError("--access-key-id and --secret-access-key-file go together.")
-    done = _prepare(settings, account, region, access_key_id, chosen)
+    if access_key_id is not None and chosen is not None:
+        from keywheel.access.access_keys import check_access_key
+
+        check_access_key(access_key_id, chosen)
+    done = _prepare(settings, Administrator(account, region, access_key_id, chosen))
     for line in done or ["Nothing to do: it is initialised already."]:
         click.echo(line)
     click.echo("")
-    click.echo(f"Start:  keywheel serve --data {settings.data}")
+    click.echo(f"Start:  keywheel serve --data {settings.data}{_elsewhere(settings)}")
     click.echo(
-        f"Try:    AWS_CONFIG_FILE={settings.data}/config AWS_SHARED_CREDENTIALS_FILE={settings.data}/credentials "
+        f"Try:    AWS_SHARED_CREDENTIALS_FILE={settings.data}/credentials "
         "aws --endpoint-url http://127.0.0.1:8200 secretsmanager list-secrets"
     )
+
+
+def _elsewhere(settings: Settings) -> str:
+    """The options of `keywheel serve` for what is not in the data directory."""
+    database = settings.database
+    if database is not None and not database.startswith("sqlite:"):
+        database = "postgresql://…"  # it may hold a password
+    options = {
+        "--database": database,
+        "--root-key-file": settings.root_key_file,
+        "--passphrase-file": settings.passphrase_file,
+    }
+    return "".join(f" {option} {value}" for option, value in options.items() if value)
 
 
 def read_secret_file(path: str) -> Sensitive[str]:
@@ -89,46 +117,59 @@ def passphrase(settings: Settings) -> Sensitive[str]:
     return Sensitive(click.prompt("Passphrase of the root key", hide_input=True, err=True))
 
 
-def _prepare(
-    settings: Settings, account: str, region: str, access_key_id: str | None, secret: Sensitive[str] | None
-) -> list[str]:
+def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
     """Do what is missing; a line for each thing done."""
     from keywheel.credentials import config_text
     from keywheel.db.database import migrate, open_database
     from keywheel.keys.keyring import Keys
-    from keywheel.keys.unseal import create_root_key, load_root_key, write_new
+    from keywheel.keys.unseal import load_root_key, write_new
 
     os.umask(0o077)  # every file made here, SQLite's among them, is for its owner alone
     done = []
     directory = settings.directory
-    if not directory.is_dir():
-        directory.mkdir(mode=0o700, parents=True)
-        done.append(f"Created {directory} (mode 0700).")
-    directory.chmod(0o700)
-    if not settings.root_key_path.exists():
-        phrase = None if settings.passphrase_file is None else read_secret_file(settings.passphrase_file)
-        create_root_key(settings.root_key_path, phrase)
-        done.append(f"Created the root key {settings.root_key_path}. Keep a copy of it apart from the database.")
-    root = load_root_key(settings.root_key_path, lambda: passphrase(settings))
+    try:
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, parents=True)
+            done.append(f"Created {directory} (mode 0700).")
+        directory.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be the data directory ({error.strerror}).") from None
     if migrate(settings.database_url):
         done.append("Prepared the database.")
     database = open_database(settings.database_url)
     try:
-        keys = Keys(root)
+        done += _create_root_key(database, settings)
+        keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
         if database.write(keys.bind):
             done.append("Tied the database to the root key.")
-        done += _administrator(database, keys, directory, account, access_key_id, secret)
+        done += _create_key(database, keys, directory, administrator)
     finally:
         database.close()
     if not (directory / "config").exists():
-        write_new(directory / "config", config_text(region))
-        done.append(f"Wrote {directory / 'config'} (region {region}).")
+        write_new(directory / "config", config_text(administrator.region))
+        done.append(f"Wrote {directory / 'config'} (region {administrator.region}).")
     return done
 
 
-def _administrator(
-    database: Database, keys: Keys, directory: Path, account: str, chosen_id: str | None, chosen: Sensitive[str] | None
-) -> list[str]:
+def _create_root_key(database: Database, settings: Settings) -> list[str]:
+    """The root key, on disk before the database is tied to it; never a new one for a database that has one."""
+    from keywheel.keys.keyring import Keys
+    from keywheel.keys.unseal import create_root_key
+
+    path = settings.root_key_path
+    if path.exists():
+        return []
+    with database.point() as tx:
+        if Keys.is_bound(tx):
+            raise KeyStoreError(
+                f"There is no root key file {path}, and the database is tied to a root key.",
+                hint="Restore the file from where you keep a copy, or name it with --root-key-file.",
+            )
+    create_root_key(path, None if settings.passphrase_file is None else read_secret_file(settings.passphrase_file))
+    return [f"Created the root key {path}. Keep a copy of it apart from the database."]
+
+
+def _create_key(database: Database, keys: Keys, directory: Path, wanted: Administrator) -> list[str]:
     """The administrator's access key: on disk first, then in the database, so that no crash loses it."""
     from keywheel.access.access_keys import AccessKeys, Role, new_access_key
     from keywheel.clock import SystemClock
@@ -138,16 +179,21 @@ def _administrator(
     path, access_keys, done = directory / "credentials", AccessKeys(keys), []
     if not path.exists():
         drawn_id, drawn = new_access_key()
-        write_new(path, credentials_text(chosen_id or drawn_id, chosen or drawn))
+        write_new(path, credentials_text(wanted.access_key_id or drawn_id, wanted.secret or drawn, wanted.region))
         done.append(f"Wrote {path} (mode 0600): the administrator's access key.")
     access_key_id, secret = read_credentials(path)
+    if wanted.access_key_id not in (None, access_key_id):
+        raise ConfigurationError(
+            f"{path} holds the access key {access_key_id} already.",
+            hint="`keywheel access-keys create` makes further ones.",
+        )
     with database.point() as tx:
         known = access_keys.known(tx, access_key_id) is not None
     if not known:
         database.write(
             lambda tx: access_keys.create(
                 tx,
-                account=account,
+                account=wanted.account,
                 name=_ADMINISTRATOR,
                 role=Role.ADMINISTRATOR,
                 now=SystemClock().now(),
@@ -155,5 +201,5 @@ def _administrator(
                 secret=secret,
             )
         )
-        done.append(f"Created the access key {access_key_id} of account {account}.")
+        done.append(f"Created the access key {access_key_id} of account {wanted.account}.")
     return done

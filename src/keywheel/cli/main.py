@@ -44,8 +44,8 @@ def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. The other commands talk to a running server, but for access-keys, keys and a part of doctor,
-    which open the data directory itself.
+    with --endpoint-url. `status`, `rotate` and `secrets` talk to a running server, `access-keys` and `keys` open the
+    data directory themselves, and `doctor` looks at both.
     """
 
 

@@ -44,7 +44,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     from rich.text import Text
 
     out = console()
-    drawn = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, pad_edge=False, header_style="bold")
+    drawn = Table(
+        box=box.SIMPLE_HEAD if out.is_terminal else None, pad_edge=False, show_edge=False, header_style="bold"
+    )
     for column in columns:
         drawn.add_column(column.upper(), overflow="fold")
     for row in rows:
@@ -67,16 +69,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def count(number: int, noun: str) -> str:
+    """`1 secret`, `2 secrets`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def iso(seconds: float | None) -> str | None:
     """An instant for a program: `2026-01-31T08:15:00Z`."""
     return None if seconds is None else f"{from_epoch(seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def moment(seconds: float | None, now: float) -> str:
-    """An instant for a person: `2026-01-31 08:15 UTC (in 3 h)`."""
+def moment(seconds: float | None, now: float, zone: str = " UTC") -> str:
+    """An instant for a person: `2026-01-31 08:15 UTC, in 3 h`. Where a heading names the zone, it may be left out."""
     if seconds is None:
         return NOTHING
-    return f"{from_epoch(seconds):%Y-%m-%d %H:%M} UTC ({relative(seconds, now)})"
+    return f"{from_epoch(seconds):%Y-%m-%d %H:%M}{zone}, {relative(seconds, now)}"
+
+
+def exact(seconds: float) -> str:
+    """An instant for a person who compares it with a log: `2026-01-31 08:15:00.250 UTC`."""
+    return f"{from_epoch(seconds):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
 def relative(seconds: float, now: float) -> str:

@@ -15,8 +15,8 @@ import click
 from keywheel.cli import follow as watching
 from keywheel.cli.client import Client, with_client
 from keywheel.cli.follow import FAILED, REFUSED, ROTATED, STARTED, TIMED_OUT, Followed
+from keywheel.cli.output import Cell, as_json, console, count, note, print_json, printable, table
 from keywheel.cli.tags import Tag
-from keywheel.cli.output import Cell, as_json, console, note, print_json, printable, table
 from keywheel.clock import SystemClock
 from keywheel.errors import ConfigurationError
 
@@ -27,7 +27,7 @@ _SHOWN_BESIDE_THE_BAR = 3
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every secret whose rotation is on.")
-@click.option("--tag", "tags", type=Tag(), multiple=True, help="Those of them that have this tag; may be repeated.")
+@click.option("--tag", "tags", type=Tag(), multiple=True, help="Those of --all that have this tag; may be repeated.")
 @click.option("--timeout", type=float, default=300, show_default=True, metavar="SECONDS", help="How long to follow.")
 @click.option("--no-wait", is_flag=True, help="Start the rotations and leave.")
 @click.option("--yes", is_flag=True, help="Do not ask before rotating --all.")
@@ -52,20 +52,22 @@ def rotate(
         raise click.UsageError("Say which secrets: by NAME, by --tag or with --all.")
     chosen = list(names) or _rotated_secrets(client, tags)
     if everything and not yes and chosen and sys.stdin.isatty():
-        click.confirm(f"Rotate {len(chosen)} secrets now?", abort=True, err=True)
+        click.confirm(f"Rotate {count(len(chosen), 'secret')} now?", abort=True, err=True)
     ended = _rotate(client, chosen, timeout, wait=not no_wait)
     good = sum(one.outcome in (ROTATED, STARTED) for one in ended)
     if as_json:
         print_json({"secrets": [_document(one) for one in ended], "succeeded": good, "failed": len(ended) - good})
-    else:
+    elif ended:
         _show(ended)
         click.echo(f"{good} of {len(ended)} {'started' if no_wait else 'rotated'}.")
+    else:
+        click.echo("No secret's rotation is on.")
     if good < len(ended):
         sys.exit(1)
 
 
 def _rotated_secrets(client: Client, tags: Sequence[tuple[str, str]]) -> list[str]:
-    """The ARNs of the secrets whose rotation is on, and that have every one of `tags`.
+    """The names of the secrets whose rotation is on, and that have every one of `tags`.
 
     Raises:
         ConfigurationError: no secret has the tags.
@@ -75,7 +77,7 @@ def _rotated_secrets(client: Client, tags: Sequence[tuple[str, str]]) -> list[st
         held = {(tag["Key"], tag["Value"]) for tag in secret.get("Tags") or []}
         replica = secret.get("PrimaryRegion") not in (None, client.address.region)  # it follows its primary
         if secret.get("RotationEnabled") and held.issuperset(tags) and not replica:
-            found.append(secret["ARN"])
+            found.append(secret["Name"])
     if tags and not found:
         raise ConfigurationError(
             "No secret whose rotation is on has this tag.", hint="`keywheel secrets list` shows each secret's tags."
@@ -149,8 +151,6 @@ def _document(one: Followed) -> dict[str, Any]:
 
 
 def _show(ended: Sequence[Followed]) -> None:
-    if not ended:
-        return
     table(("secret", "outcome", "version", "time"), [_row(one) for one in ended])
     click.echo("")
     for one in ended:
@@ -169,5 +169,3 @@ def _explain(one: Followed, reason: str) -> None:
 def _row(one: Followed) -> list[Cell]:
     outcome = f"{one.outcome} (was under way)" if one.joined else str(one.outcome)
     return [one.name, (outcome, _STYLES.get(one.outcome or "", "")), one.version_id or "", f"{one.seconds:.1f} s"]
-
-

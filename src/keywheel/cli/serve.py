@@ -25,7 +25,11 @@ from keywheel.config import load_settings
 @click.option("--allow-plaintext", is_flag=True, default=None, help="Serve other machines without TLS.")
 @click.option("--lambda-endpoint", metavar="URL", help="Speaks Lambda's Invoke, for functions of your own.")
 @click.option("--lambda-credentials", metavar="FILE", help="AWS credentials file to sign those calls with.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="The least severe line to log.  [default: info]",
+)
 def serve(**options: Any) -> None:
     """Run the API and the rotation engine until SIGTERM.
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from keywheel.cli.client import Client, with_client
-from keywheel.cli.output import Cell, as_json, iso, moment, print_json, printable, table
+from keywheel.cli.output import Cell, as_json, count, iso, moment, print_json, printable, relative, table
 from keywheel.clock import SystemClock, to_epoch
 
 OVERDUE = "overdue"
@@ -58,7 +58,7 @@ def status(client: Client, only_stuck: bool, as_json: bool) -> None:
         print_json({"rotations": [document(one) for one in shown], "total": len(standings), "stuck": len(stuck)})
     else:
         _show(shown, now)
-        click.echo(f"{_count(len(standings), 'rotation')}, {len(stuck)} stuck.")
+        click.echo(f"{count(len(standings), 'rotation')}, {len(stuck)} stuck.")
 
 
 def standing(entry: Mapping[str, Any], now: float) -> Standing:
@@ -111,7 +111,7 @@ def _last_result(entry: Mapping[str, Any]) -> str:
 def _show(standings: Sequence[Standing], now: float) -> None:
     if not standings:
         return
-    table(("secret", "state", "next rotation", "last result", "last rotated"), [_row(one, now) for one in standings])
+    table(("secret", "state", "next rotation (UTC)", "last result"), [_row(one, now) for one in standings])
     click.echo("")
     stuck = [one for one in standings if one.stuck]
     show_reasons(stuck, now)
@@ -121,14 +121,10 @@ def _show(standings: Sequence[Standing], now: float) -> None:
 
 def _row(one: Standing, now: float) -> list[Cell]:
     state = f"{one.state} ({one.step})" if one.step else one.state
+    when = relative(one.last_rotated, now) if one.last_rotated is not None and one.code is None else ""
     return [
         one.name,
         (state, _STYLES.get(one.state, "")),
-        moment(one.next_rotation, now),
-        (one.last_result, "red" if one.code else ""),
-        moment(one.last_rotated, now),
+        moment(one.next_rotation, now, zone=""),
+        (f"{one.last_result} {when}".rstrip(), "red" if one.code else ""),
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,1 @@
+"""What `keywheel doctor` looks at, one file a subject. A check changes nothing."""

@@ -1,0 +1,186 @@
+"""Open the house for administration: the database and the keys, without a server.
+
+For what no API offers yet, and for finding out why a server does not start. A running server does not mind.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keywheel.cli.address import DEFAULT_REGION
+from keywheel.cli.init import passphrase
+from keywheel.config import Settings, load_settings
+from keywheel.credentials import read_credentials, read_region
+from keywheel.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from keywheel.arn import Scope
+    from keywheel.db.database import Database
+    from keywheel.db.statement import Tx
+    from keywheel.keys.keyring import Keys
+
+_ACCOUNT = re.compile(r"\d{12}", re.ASCII)
+_REGION = re.compile(r"([a-z]+-)+\d+", re.ASCII)
+_SQLITE = "sqlite:///"
+_DEFAULT_ACCOUNT = "123456789012"
+_HAS_SCHEMA = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
+    "postgresql": "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL",
+}
+
+STORE_OPTIONS = (
+    click.option(
+        "--database",
+        envvar="KEYWHEEL_DATABASE",
+        show_envvar=True,
+        metavar="URL",
+        help="postgresql://… or sqlite:///PATH.  [default: DIR/keywheel.db]",
+    ),
+    click.option(
+        "--root-key-file",
+        envvar="KEYWHEEL_ROOT_KEY_FILE",
+        show_envvar=True,
+        metavar="FILE",
+        help="Where the root key is.  [default: DIR/root.key]",
+    ),
+    click.option(
+        "--passphrase-file",
+        envvar="KEYWHEEL_PASSPHRASE_FILE",
+        show_envvar=True,
+        metavar="FILE",
+        help="The root key's passphrase, where it has one.",
+    ),
+)
+_DATA = click.option(
+    "--data",
+    envvar="KEYWHEEL_DATA",
+    show_envvar=True,
+    metavar="DIR",
+    help="The data directory.  [default: keywheel-data]",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The open rooms that administration needs."""
+
+    settings: Settings
+    database: Database
+    keys: Keys
+
+    def scope(self, account: str | None, region: str | None) -> Scope:
+        """The account and Region that are named; else those of the data directory's own credentials.
+
+        Raises:
+            ConfigurationError: one of them is not an account or a Region.
+        """
+        from keywheel.arn import Scope
+
+        if account is not None and not _ACCOUNT.fullmatch(account):
+            raise ConfigurationError("--account must be 12 digits.")
+        if region is not None and not _REGION.fullmatch(region):
+            raise ConfigurationError("--region must look like us-east-1.")
+        own = read_region(self.settings.directory / "config")
+        return Scope(account or self._own_account(), region or own or DEFAULT_REGION)
+
+    def _own_account(self) -> str:
+        from keywheel.access.access_keys import AccessKeys
+
+        path = self.settings.directory / "credentials"
+        if not path.is_file():
+            return _DEFAULT_ACCOUNT
+        with self.database.point() as tx:
+            known = AccessKeys(self.keys).known(tx, read_credentials(path)[0])
+        return _DEFAULT_ACCOUNT if known is None else known.account
+
+
+def with_house(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where the house is; `command` gets it, open, as its first argument instead of them."""
+
+    @functools.wraps(command)
+    def run(
+        data: str | None, database: str | None, root_key_file: str | None, passphrase_file: str | None, **others: Any
+    ) -> None:
+        options = {
+            "data": data,
+            "database": database,
+            "root_key_file": root_key_file,
+            "passphrase_file": passphrase_file,
+        }
+        with open_house(options) as house:
+            command(house, **others)
+
+    for option in reversed((_DATA, *STORE_OPTIONS)):
+        run = option(run)
+    return run
+
+
+@contextmanager
+def open_house(options: Mapping[str, Any]) -> Iterator[House]:
+    """The house that the settings describe.
+
+    Raises:
+        ConfigurationError, KeyStoreError: it is not prepared, or does not belong to this root key.
+    """
+    from keywheel.keys.keyring import Keys
+    from keywheel.keys.unseal import load_root_key
+
+    settings = load_settings(options)
+    database = open_store(settings)
+    try:
+        with database.read() as tx:
+            check_schema(tx)
+        keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
+        with database.point() as tx:
+            keys.check(tx)
+        yield House(settings, database, keys)
+    finally:
+        database.close()
+
+
+def open_store(settings: Settings) -> Database:
+    """The database of the settings, when there is one: opening makes no new file.
+
+    Raises:
+        ConfigurationError: there is none, or it does not answer.
+    """
+    from keywheel.db.database import open_database
+
+    url = settings.database_url
+    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).is_file():
+        raise ConfigurationError(
+            f"There is no database {url.removeprefix(_SQLITE)}.",
+            hint="Name the data directory with --data, or make one with `keywheel init`.",
+        )
+    return open_database(url)
+
+
+def check_schema(tx: Tx) -> str:
+    """The version of the database's schema, which is this program's.
+
+    Raises:
+        ConfigurationError: it is another one, or there is none.
+    """
+    from alembic.script import ScriptDirectory
+
+    from keywheel.db import migrations
+
+    head = ScriptDirectory(str(Path(next(iter(migrations.__path__))))).get_current_head() or ""
+    prepared = tx.execute(_HAS_SCHEMA[tx.dialect], {}).fetchone() is not None
+    row = tx.execute("SELECT version_num FROM alembic_version", {}).fetchone() if prepared else None
+    if row is None:
+        raise ConfigurationError("The database is not prepared.", hint="Run `keywheel init`.")
+    if row[0] != head:
+        raise ConfigurationError(
+            f"The database has schema {row[0]}, and this keywheel works with {head}.",
+            hint="`keywheel serve` brings an older schema up to date; a newer one needs the keywheel that made it.",
+        )
+    return head
