@@ -11,7 +11,7 @@ help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Rotate live PostgreSQL passwords in front of you (KEEP=1 leaves everything running)
-	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+	@$(BIN)/python -m demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV)/.dev ## Install what the tests need, then run the whole suite against real servers
 	@tools/install_system_packages.sh

@@ -63,14 +63,9 @@ def listening(port: int) -> bool:
 
 
 class ServerProcess:
-    """A child process, stopped by its recorded id, together with the processes it started.
+    """A child process, stopped by its recorded id, together with the processes it started."""
 
-    When we are root it runs as the service user, unless `as_service_user` is false.
-    """
-
-    def __init__(
-        self, command: Sequence[str], *, log: Path, environment: Mapping[str, str], as_service_user: bool = True
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> None:
         _end_servers_with_this_process()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -81,7 +76,7 @@ class ServerProcess:
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C", **environment},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
-                **(_as_service_user() if as_service_user else {}),
+                **_as_service_user(),
             )
         _RUNNING.add(self)
 

@@ -1,4 +1,4 @@
-"""The stores that a room is tested on: a new one for each test, with the schema that `migrate` makes.
+"""The stores that a room is tested on, and houses on them: new ones for each test, with the schema of `migrate`.
 
 The schema is made once for each kind of store and then copied. The PostgreSQL databases sort by a language, where the
 server can do that, because those of a careless operator do.
@@ -6,15 +6,24 @@ server can do that, because those of a careless operator do.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from keywheel.config import Settings
 from keywheel.db.database import Database, migrate, open_database
+from keywheel.keys.keyring import Keys
+from keywheel.rotation.runners import Runners
+from keywheel.sensitive import Sensitive
+from keywheel.server import House, build
+from keywheel.testing import ManualClock
 from tests.support.servers import PostgresServer
+
+BuildHouse = Callable[[Runners | None], House]
 
 _SORTS_BY_LANGUAGE = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
 
@@ -75,3 +84,34 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The time of this test's house, which stands still until it is moved."""
+    return ManualClock()
+
+
+@pytest.fixture
+def build_house(database_url: str, clock: ManualClock, tmp_path: Path) -> Iterator[BuildHouse]:
+    """Build every room on this test's store, with the given runners or the built-in ones; as often as one likes."""
+    root = Sensitive(os.urandom(32))
+    settings = Settings(data=str(tmp_path), database=database_url)
+    store = open_database(database_url)
+    store.write(Keys(root).bind)
+    store.close()
+    built: list[House] = []
+
+    def build_one(runners: Runners | None) -> House:
+        built.append(build(settings, root, clock=clock, runners=runners))
+        return built[-1]
+
+    yield build_one
+    for house in built:
+        house.close()
+
+
+@pytest.fixture
+def house(build_house: BuildHouse) -> House:
+    """Every room, built on each kind of store, with a clock that stands still."""
+    return build_house(None)
