@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.servers import PostgresServer
 from tests.support.stores import (
+    build_house,
+    clock,
     database,
     database_url,
+    house,
     postgres_template,
     postgresql_url,
     sqlite_template,
     sqlite_url,
 )
 
-__all__ = ["database", "database_url", "postgres_template", "postgresql_url", "sqlite_template", "sqlite_url"]
+# A red run must be somebody's doing: on a CI machine the same cases are tried each time.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+__all__ = [
+    "build_house",
+    "clock",
+    "database",
+    "database_url",
+    "house",
+    "postgres_template",
+    "postgresql_url",
+    "sqlite_template",
+    "sqlite_url",
+]
 
 
 @pytest.fixture(scope="session")

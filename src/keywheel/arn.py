@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
-_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
+_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,10 @@ class Arn:
     @classmethod
     def parse(cls, text: str) -> Arn | None:
         """The parts of `text`, or None when it is not an ARN."""
+        if not text.startswith("arn:"):
+            return None
         parts = text.split(":", 5)
-        if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
+        if len(parts) != 6 or not parts[1] or not parts[2] or not parts[5]:
             return None
         return cls(partition=parts[1], service=parts[2], region=parts[3], account=parts[4], resource=parts[5])
 
@@ -51,8 +54,7 @@ class Scope:
         return self.arn("secretsmanager", f"secret:{name}-{suffix}")
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(NamedTuple):
     """What a `SecretId` points at: a full ARN, or a name in a scope. Exactly one of the two is set."""
 
     scope: Scope
@@ -76,4 +78,5 @@ def function_name(arn: str, scope: Scope) -> str | None:
     if parsed is None or parsed.service != "lambda" or Scope(parsed.account, parsed.region) != scope:
         return None
     kind, _, rest = parsed.resource.partition(":")
-    return rest.split(":")[0] if kind == "function" and rest else None
+    name = rest.partition(":")[0]
+    return name if kind == "function" and name else None

@@ -45,4 +45,4 @@ def from_epoch(seconds: float) -> datetime:
 
 def epoch_day(instant: datetime) -> float:
     """The midnight (UTC) that begins the day of `instant`, in seconds since the epoch."""
-    return float(int(instant.timestamp()) // 86_400 * 86_400)
+    return instant.timestamp() // 86_400 * 86_400

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,6 @@ from keywheel.errors import ConfigurationError
 
 Role = Literal["all", "api", "engine"]
 DEFAULT_DATA = "keywheel-data"
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,8 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("--tls-cert and --tls-key go together.")
-        local = self.host.startswith(_LOOPBACK)
-        if not local and self.tls_cert is None and not self.allow_plaintext:
+        if not _is_loopback(self.host) and self.tls_cert is None and not self.allow_plaintext:
             raise ConfigurationError(
                 f"Listening on {self.host} without TLS would send secret values in clear.",
                 hint="Give --tls-cert and --tls-key, put a TLS proxy in front of 127.0.0.1, or say --allow-plaintext.",
@@ -106,8 +105,16 @@ def load_settings(options: Mapping[str, Any], environment: Mapping[str, str] | N
     try:
         written = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         return msgspec.convert({**written, **merged}, Settings, strict=False)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
+    except (ValueError, OSError) as error:  # neither TOML nor UTF-8, a field that is not valid; it cannot be read
         raise ConfigurationError(f"The settings are not valid: {error}", hint=f"Look at {file}.") from None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A name but `localhost` may resolve to anything."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:

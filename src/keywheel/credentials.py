@@ -50,7 +50,7 @@ def _section(path: Path) -> configparser.SectionProxy:
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
         return parser[PROFILE]
-    except (OSError, configparser.Error, KeyError):
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
         raise ConfigurationError(
             f"{path} cannot be read as an AWS credentials or config file.", hint="`keywheel init` writes both."
         ) from None

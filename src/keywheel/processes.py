@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -13,7 +14,10 @@ from types import FrameType
 
 import structlog
 
+from keywheel.errors import KeywheelError
+
 _log = structlog.get_logger("keywheel.server")
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _RESTART_SECONDS = 1.0  # a child that dies at once is not started more often than this
 _STOP_SECONDS = 40.0  # how long a child may take to end before it is killed
 
@@ -27,13 +31,17 @@ class Child:
 
 
 def on_terminate(stop: Callable[[], None]) -> None:
-    """Call `stop` when this process is asked to end."""
+    """Call `stop` when this process is asked to end.
+
+    A signal interrupts the main thread wherever it is, be it inside the very lock that `stop` needs (an Event's, say).
+    So `stop` is called in a thread of its own, and one that takes no lock to start.
+    """
 
     def handler(_signal: int, _frame: FrameType | None) -> None:
-        stop()
+        _thread.start_new_thread(stop, ())
 
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
+    for number in _ENDING:
+        signal.signal(number, handler)
 
 
 def supervise(children: list[Child], *, ready: Callable[[], None]) -> int:
@@ -58,19 +66,24 @@ def supervise(children: list[Child], *, ready: Callable[[], None]) -> int:
 
 
 def _fork(child: Child, alive_read: int, alive_write: int) -> int:
+    # A signal that comes meanwhile waits for the child's own handlers instead of the parent's, which it inherits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         return pid
     code = 1
     try:
         os.close(alive_write)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches the parent, which asks us to end
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         threading.Thread(target=_outlive_nobody, args=(alive_read,), name="parent-watch", daemon=True).start()
         child.run()
         code = 0
     except BaseException as error:  # noqa: BLE001 - the child's last word
-        _log.error("server.child-failed", child=child.name, error=type(error).__name__)
+        told = error.message if isinstance(error, KeywheelError) else ""
+        _log.error("server.child-failed", child=child.name, error=type(error).__name__, message=told)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -92,7 +105,8 @@ def _stop(running: dict[int, Child]) -> int:
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended in running:
             running.pop(ended)
-            code = code or os.waitstatus_to_exitcode(status)
+            if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGTERM):
+                code = 1
         elif time.monotonic() > end:
             for pid, child in running.items():
                 _log.error("server.child-killed", child=child.name)
@@ -100,4 +114,4 @@ def _stop(running: dict[int, Child]) -> int:
             return 1
         else:
             time.sleep(0.02)
-    return 0 if code in (0, -signal.SIGTERM) else 1
+    return code

@@ -116,6 +116,7 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
         ConfigurationError, KeyStoreError: it cannot start as it was told to.
     """
     settings.check()
+    _check_tls(settings)
     os.umask(0o077)
     log_to_stderr(settings.log_level)
     root = load_root_key(settings.root_key_path, passphrase)
@@ -138,10 +139,15 @@ def engine_lock(settings: Settings) -> IO[str]:
     """The engine's own lock on the data directory; reading it gives the engine's lasting name.
 
     Raises:
-        ConfigurationError: another engine runs on this directory.
+        ConfigurationError: another engine runs on this directory, or there is no such directory.
     """
     path = settings.directory / "engine.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be opened: {error.strerror}.", hint="Name the directory with --data."
+        ) from None
     file = os.fdopen(descriptor, "r+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,10 +197,12 @@ def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    # uvicorn raises the signal again when it has ended; without a handler that would end us before the store is closed.
-    on_terminate(lambda: None)
+    server = uvicorn.Server(config)
+    # uvicorn has handlers of its own only while it runs. A signal before that must not be lost; one that it raises
+    # again when it has ended must not end us before the store is closed.
+    on_terminate(lambda: setattr(server, "should_exit", True))
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         app.close()
         house.close()
@@ -210,17 +218,31 @@ def _run_engine(settings: Settings, root: Sensitive[bytes], name: str) -> None:
         house.close()
 
 
+def _check_tls(settings: Settings) -> None:
+    """Load the certificate once where a person is told what is wrong with it."""
+    if settings.tls_cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigurationError(
+            f"The TLS certificate and key cannot be used: {reason}.",
+            hint="--tls-cert and --tls-key must be PEM files that belong together, the key without a passphrase.",
+        ) from None
+
+
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.", hint="Choose another --port."
         ) from None
-    listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
 

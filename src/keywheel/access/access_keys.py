@@ -17,6 +17,7 @@ from keywheel.sensitive import Sensitive
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ID = re.compile(r"[A-Za-z0-9]{16,128}")
+_SECRET = re.compile(r"[!-~]{16,}")  # what a credentials file keeps as it is
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 
 
@@ -54,6 +55,18 @@ def new_access_key() -> tuple[str, Sensitive[str]]:
     return access_key_id, Sensitive(secrets.token_urlsafe(30))
 
 
+def check_access_key(access_key_id: str, secret: Sensitive[str]) -> None:
+    """Refuse halves that cannot be an access key.
+
+    Raises:
+        ConfigurationError: one of them cannot.
+    """
+    if not _ID.fullmatch(access_key_id):
+        raise ConfigurationError("An access key id has 16 to 128 letters and digits.")
+    if not _SECRET.fullmatch(secret.reveal()):
+        raise ConfigurationError("A secret access key has 16 or more characters, which are ASCII and no spaces.")
+
+
 class AccessKeys:
     """The access keys of every account."""
 
@@ -76,10 +89,7 @@ class AccessKeys:
         Raises:
             ConfigurationError: a half is not usable, or the id is taken.
         """
-        if not _ID.fullmatch(access_key_id):
-            raise ConfigurationError("An access key id has 16 to 128 letters and digits.")
-        if len(secret.reveal()) < 16:
-            raise ConfigurationError("A secret access key must have 16 characters or more.")
+        check_access_key(access_key_id, secret)
         if not _NAME.fullmatch(name):
             raise ConfigurationError("A user name has up to 64 letters, digits and _+=,.@-")
         if rows.access_key.first(tx, access_key_id=access_key_id) is not None:

@@ -7,7 +7,7 @@ In this version an access key is an administrator, who may do everything, or rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keywheel.access import sigv4
 from keywheel.access.access_keys import AccessKeys, KnownKey, Role
@@ -33,6 +33,15 @@ class Caller:
     access_key_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """An access key as it was found a moment ago, or that there is none; its callers by Region."""
+
+    since: float
+    key: KnownKey | None
+    callers: dict[str, Caller] = field(default_factory=dict)
+
+
 class Door:
     """Authenticates requests and authorizes actions."""
 
@@ -41,7 +50,7 @@ class Door:
         self._access_keys = access_keys
         self._clock = clock
         self._signing = SigningKeys()
-        self._known: dict[str, tuple[float, KnownKey | None]] = {}
+        self._known: dict[str, _Remembered] = {}
 
     def authenticate(self, request: Request) -> Caller:
         """Who signed `request`.
@@ -50,24 +59,30 @@ class Door:
             MissingAuthenticationToken, IncompleteSignature, InvalidSignature, UnrecognizedClient: nobody did.
         """
         claim = sigv4.claim(request)
-        known = self._key(claim.access_key_id)
+        signer = claim.signer
+        remembered = self._remembered(signer.access_key_id)
+        known = remembered.key
         secret = None if known is None else known.secret
         sigv4.verify(request, claim, secret, keys=self._signing, now=self._clock.now(), services=SERVICES)
         if known is None:  # verify has refused it
             raise AssertionError("an unknown access key passed")
-        return Caller(known.arn, Scope(known.account, claim.region), known.role, claim.access_key_id)
+        caller = remembered.callers.get(signer.region)
+        if caller is None:
+            caller = Caller(known.arn, Scope(known.account, signer.region), known.role, signer.access_key_id)
+            remembered.callers[signer.region] = caller
+        return caller
 
-    def _key(self, access_key_id: str) -> KnownKey | None:
+    def _remembered(self, access_key_id: str) -> _Remembered:
         now = self._clock.monotonic()
         remembered = self._known.get(access_key_id)
-        if remembered is not None and now - remembered[0] < _REMEMBERED_SECONDS:
-            return remembered[1]
+        if remembered is not None and now - remembered.since < _REMEMBERED_SECONDS:
+            return remembered
         with self._database.point() as tx:
             found = self._access_keys.known(tx, access_key_id)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[access_key_id] = now, found
-        return found
+        remembered = self._known[access_key_id] = _Remembered(now, found)
+        return remembered
 
 
 def authorize(caller: Caller, action: str, resource: str, context: Mapping[str, str]) -> None:

@@ -1,12 +1,14 @@
-"""One endpoint, as a raw ASGI callable. The only file that knows an event loop.
+"""One endpoint, as a raw ASGI callable. With `connections.py` the only file that knows an event loop.
 
 `POST /` is an operation; `/health` says that the process lives, `/ready` that it can reach its store. A handler is a
-plain function: quick reads run right here where the store is a local file, everything else in a pool of threads.
+plain function. Where the store is a local file, quick reads run right on the event loop and writes on the store's own
+thread, where many of them become durable together; everything else runs in a pool of threads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,10 +18,10 @@ from typing import Any
 
 import structlog
 
-from keywheel.access.door import Door, authorize
+from keywheel.access.door import Caller, Door, authorize
 from keywheel.access.sigv4 import Request
 from keywheel.api import wire
-from keywheel.api.operations import TABLE, Operation, resource_of
+from keywheel.api.operations import TABLE, Handler, Operation, resource_of
 from keywheel.api.rooms import Rooms
 from keywheel.errors import CallerError, RequestTooLarge, UnknownOperation
 
@@ -28,7 +30,11 @@ _log = structlog.get_logger("keywheel.api")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, bytes, str | None]
+"""The status, the body and, for an error, its code."""
 _THREADS = 32
+_LARGE = 16_384  # a body that takes longer to read than the event loop may be held up
+_JSON = (b"content-type", b"application/x-amz-json-1.1")
 
 
 class Disconnected(Exception):
@@ -45,6 +51,9 @@ class App:
         self._request_seconds = request_seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
         self._inline = rooms.database.inline_reads
+        self._writer = rooms.database.writer or self._threads
+        # Ids of requests look like UUIDs; those of one process differ in the last part, which counts.
+        self._ids = map(f"{str(uuid.uuid4())[:24]}{{:012x}}".format, itertools.count(uuid.uuid4().node))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,52 +62,73 @@ class App:
         if scope["path"] != "/":
             await self._probe(scope["path"], send)
             return
-        request_id = str(uuid.uuid4())
+        request_id = next(self._ids)
         try:
             body = await self._body(receive)
             status, answer, code = await self._operation(scope, body, request_id)
         except Disconnected:
             return
         except RequestTooLarge as error:
-            await _reply(send, 413, wire.error_body(error), request_id, error.code, close=True)
-            return
-        await _reply(send, status, answer, request_id, code)
+            status, answer, code = 413, wire.error_body(error), error.code
+        headers = _headers(answer, request_id, code)
+        if status == 413:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def at_once(self, headers: Headers, body: bytes) -> tuple[int, Headers, bytes] | None:
+        """The answer to `POST /` where it takes no more than a look into a local file; None for everything else."""
+        operation = _operation(headers)
+        if operation is None or not operation.quick or not self._inline or len(body) > _LARGE:
+            return None
+        request_id = next(self._ids)
+        status, answer, code = self._answer(operation, Request("POST", b"/", b"", headers, body), request_id)
+        return status, _headers(answer, request_id, code), answer
 
     def close(self) -> None:
         """Let the threads end what they do."""
         self._threads.shutdown()
 
-    async def _operation(
-        self, scope: MutableMapping[str, Any], body: bytes, request_id: str
-    ) -> tuple[int, bytes, str | None]:
-        headers: Headers = scope["headers"]
-        target = next((value for name, value in headers if name == b"x-amz-target"), b"")
-        operation = TABLE.get(target) if scope["method"] == "POST" else None
-        request = Request(scope["method"], scope["raw_path"], scope["query_string"], headers, body)
-        if operation is not None and operation.quick and self._inline:
-            return self._answer(operation, request, request_id)
+    async def _operation(self, scope: MutableMapping[str, Any], body: bytes, request_id: str) -> Answer:
+        operation = _operation(scope["headers"]) if scope["method"] == "POST" else None
+        request = Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._answer, operation, request, request_id)
+        if not self._inline or len(body) > _LARGE:
+            return await loop.run_in_executor(self._threads, self._answer, operation, request, request_id)
+        try:  # refused before it waits for anything
+            handler, caller, members = self._admitted(operation, request)
+            where = self._writer if operation is not None and operation.writes else self._threads
+            return await loop.run_in_executor(where, self._carried_out, handler, caller, members)
+        except Exception as error:  # noqa: BLE001 - as in _answer
+            return self._refused(error, operation, request_id)
 
-    def _answer(self, operation: Operation | None, request: Request, request_id: str) -> tuple[int, bytes, str | None]:
-        """The status, the body and, for an error, its code. Nothing is raised."""
+    def _answer(self, operation: Operation | None, request: Request, request_id: str) -> Answer:
+        """Nothing is raised: whatever happens, the caller gets an answer."""
         try:
-            return 200, self._perform(operation, request), None
-        except CallerError as error:
-            return 400, wire.error_body(error), error.code
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the place
-            frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
-            action = "" if operation is None else operation.action
-            _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=request_id)
-            return 500, wire.error_body(error), wire.error_code(error)
+            return self._carried_out(*self._admitted(operation, request))
+        except Exception as error:  # noqa: BLE001 - every error has its answer
+            return self._refused(error, operation, request_id)
 
-    def _perform(self, operation: Operation | None, request: Request) -> bytes:
+    def _admitted(self, operation: Operation | None, request: Request) -> tuple[Handler, Caller, Any]:
+        """What is to be done, for whom, with which members."""
         caller = self._door.authenticate(request)
         if operation is None:
             raise UnknownOperation("The requested operation is not known: see X-Amz-Target.")
-        decoded = wire.decode(request.body, operation.request)
-        authorize(caller, operation.action, resource_of(decoded, caller), {})
-        return wire.encode(operation.handler(self._rooms, caller, decoded))
+        members = wire.decode(request.body, operation.request)
+        authorize(caller, operation.action, resource_of(members, caller), {})
+        return operation.handler, caller, members
+
+    def _carried_out(self, handler: Handler, caller: Caller, members: Any) -> Answer:
+        return 200, wire.encode(handler(self._rooms, caller, members)), None
+
+    @staticmethod
+    def _refused(error: Exception, operation: Operation | None, request_id: str) -> Answer:
+        if isinstance(error, CallerError):
+            return 400, wire.error_body(error), error.code
+        frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
+        action = "" if operation is None else operation.action
+        _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=request_id)
+        return 500, wire.error_body(error), wire.error_code(error)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -145,20 +175,18 @@ class App:
         return True
 
 
-async def _reply(
-    send: Send, status: int, body: bytes, request_id: str, code: str | None, *, close: bool = False
-) -> None:
-    headers = [
-        (b"content-type", b"application/x-amz-json-1.1"),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-amzn-requestid", request_id.encode()),
-    ]
+def _operation(headers: Headers) -> Operation | None:
+    for name, value in headers:
+        if name == b"x-amz-target":
+            return TABLE.get(value)
+    return None
+
+
+def _headers(body: bytes, request_id: str, code: str | None) -> Headers:
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"x-amzn-requestid", request_id.encode())]
     if code is not None:
         headers.append((b"x-amzn-errortype", code.encode()))
-    if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return headers
 
 
 async def _plain(send: Send, status: int, body: bytes) -> None:

@@ -19,12 +19,17 @@ Handler = Callable[[Rooms, Caller, Any], Struct | None]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `quick`: it does no more than a look-up, so it may run on the event loop."""
+    """One operation.
+
+    `quick`: it does no more than a look-up, so it may run on the event loop. `writes`: it changes the store and waits
+    for nothing else, so it may run on the thread that writes.
+    """
 
     request: type[Struct]
     handler: Handler
     action: str
     quick: bool = False
+    writes: bool = False
 
 
 _SECRETS_MANAGER: dict[str, Handler] = {
@@ -60,12 +65,17 @@ _OWN: dict[str, tuple[type[Struct], Handler]] = {
     "ListRotationEvents": (status.ListRotationEventsRequest, status.list_rotation_events),
 }
 _QUICK = frozenset({"GetSecretValue", "DescribeSecret"})
+# Not RotateSecret, which may ask a Lambda endpoint.
+_WRITES = frozenset(
+    {"CreateSecret", "PutSecretValue", "UpdateSecret", "UpdateSecretVersionStage", "DeleteSecret", "RestoreSecret",
+     "TagResource", "UntagResource"}
+)  # fmt: skip
 
 
 def _table() -> dict[bytes, Operation]:
     table = {
         f"secretsmanager.{name}".encode(): Operation(
-            SHAPES[name][0], handler, f"secretsmanager:{name}", quick=name in _QUICK
+            SHAPES[name][0], handler, f"secretsmanager:{name}", quick=name in _QUICK, writes=name in _WRITES
         )
         for name, handler in _SECRETS_MANAGER.items()
     }

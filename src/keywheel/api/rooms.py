@@ -61,7 +61,7 @@ def checked_token(token: str | None, missing: type[InvalidRequest | InvalidParam
     """
     if token is None:
         raise missing(MISSING)
-    if not 32 <= len(token) <= 64 or "\0" in token:
+    if not 32 <= len(token) <= 64:
         raise InvalidParameter("ClientRequestToken must be 32-64 characters long.")
     return token
 
@@ -79,14 +79,3 @@ def checked_value(text: str | None, binary: bytes | None) -> Value | None:
     if text is not None:
         return Value.of_text(text)
     return None if binary is None else Value(Sensitive(binary), binary=True)
-
-
-def checked_text(text: str | None, member: str) -> str | None:
-    """A text of metadata, which both stores must be able to keep.
-
-    Raises:
-        InvalidParameter: it holds a NUL character.
-    """
-    if text is not None and "\0" in text:
-        raise InvalidParameter(f"{member} can't hold a NUL character.")
-    return text

@@ -4,7 +4,8 @@ The constraints stand in one place, the generated shapes. msgspec checks them wh
 refuses is walked a second time, along the same shapes, to word the answer as AWS words it (aws-contract 0.9). First
 come the JSON types, as at AWS: a member of the wrong type is SerializationException, whatever else is wrong.
 
-Unknown members are ignored, and `null` is an absent member. No answer quotes a sensitive member.
+Unknown members are ignored, and `null` is an absent member. No answer quotes a sensitive member. Only sensitive text
+may hold a NUL character: it is stored as ciphertext, while PostgreSQL's text takes none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from keywheel.api.secretsmanager.shapes import MODELED_ERRORS
-from keywheel.errors import CallerError, KeyStoreError, SerializationFailed, ValidationFailed
+from keywheel.errors import CallerError, InvalidParameter, KeyStoreError, SerializationFailed, ValidationFailed
 
 S = TypeVar("S", bound=Struct)
 
@@ -29,6 +30,8 @@ MOST_ERRORS_TOLD: Final = 100
 INTERNAL_ERROR: Final = "InternalServiceError"
 
 _ENCODER: Final = msgspec.json.Encoder()
+_NUL: Final = b"\\u0000"  # JSON has no other way to write it
+_REFUSED_LATER: Final = frozenset({"Name"})  # by the ledger, in AWS's words
 # What msgspec raises for bytes that are no JSON, no UTF-8, too deep, or not of the shape.
 _REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -36,13 +39,15 @@ _REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 def decode(body: bytes, shape: type[S]) -> S:
     """The request in `body`; an empty body counts as `{}`.
 
-    Raises: SerializationFailed, ValidationFailed.
+    Raises: SerializationFailed, ValidationFailed; InvalidParameter for a NUL character.
     """
     try:
         request: S = _decoder(shape).decode(body or EMPTY)
     except _REFUSALS:
         pass  # and leave the handler: msgspec's error quotes the body, so ours must not carry it as its context
     else:
+        if _NUL in body:
+            _refuse_nul(msgspec.to_builtins(request), _structure(shape))
         return request
     raise _refusal(body or EMPTY, shape)
 
@@ -199,6 +204,20 @@ def _blob(value: str) -> bytes:
     except msgspec.ValidationError:
         pass
     raise SerializationFailed("Invalid base64 value")
+
+
+def _refuse_nul(value: Any, declared: inspect.Type, name: str = "") -> None:
+    """Raises: InvalidParameter, which names the member."""
+    kind, sensitive = _unwrapped(declared)
+    if isinstance(kind, inspect.StructType):
+        for field in kind.fields:
+            if field.encode_name not in _REFUSED_LATER:
+                _refuse_nul(value.get(field.encode_name), field.type, field.encode_name)
+    elif isinstance(kind, inspect.ListType):
+        for item in value or ():
+            _refuse_nul(item, kind.item_type, name)
+    elif isinstance(value, str) and "\0" in value and not sensitive:
+        raise InvalidParameter(f"{name} can't hold a NUL character.")
 
 
 # --- a member of the wrong JSON type -----------------------------------------------------------------------------

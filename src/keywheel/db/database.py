@@ -8,7 +8,9 @@ before it began. No transaction may span a call to a target.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -17,12 +19,25 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from keywheel.db.statement import Tx
 from keywheel.errors import ConfigurationError
 
 R = TypeVar("R")
+
+_SQLITE = "sqlite:///"
+# How a migration begins: it is one transaction, and there is one at a time.
+_BEGIN = {
+    "sqlite": ("BEGIN IMMEDIATE",),  # the driver would begin one before DML only, and tables would be half made
+    "postgresql": (
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL lock_timeout = '1min'",
+        "SELECT pg_advisory_xact_lock(7203512896640917)",  # any number, the same in every version of keywheel
+    ),
+}
 
 
 class Database(Protocol):
@@ -31,6 +46,14 @@ class Database(Protocol):
     @property
     def inline_reads(self) -> bool:
         """Whether a read is quick enough for an event loop: true where no network is crossed."""
+        ...
+
+    @property
+    def writer(self) -> Executor | None:
+        """Runs a call that waits for nothing but this store; it is done when all it wrote is durable.
+
+        None where one thread is as good as another.
+        """
         ...
 
     def read(self) -> AbstractContextManager[Tx]:
@@ -60,10 +83,10 @@ def open_database(url: str) -> Database:
     Raises:
         ConfigurationError: the scheme is neither, or the store cannot be reached.
     """
-    if url.startswith("sqlite:///"):
+    if url.startswith(_SQLITE):
         from keywheel.db.sqlite import SqliteDatabase
 
-        return SqliteDatabase(Path(url.removeprefix("sqlite:///")))
+        return SqliteDatabase(Path(url.removeprefix(_SQLITE)))
     from keywheel.db.postgres import PostgresDatabase
 
     return PostgresDatabase(libpq_url(url))
@@ -81,23 +104,50 @@ def libpq_url(url: str) -> str:
 
 
 def migrate(url: str) -> bool:
-    """Bring the schema to this program's version; True when anything was changed.
+    """Bring the schema to this program's version, wholly or not at all; True when anything was changed.
 
     Raises:
-        ConfigurationError: the schema is newer than this program, or the store cannot be reached.
+        ConfigurationError: the schema is newer than this program, or the store cannot be reached or changed.
     """
     engine = _engine(url)
+    event.listen(engine, "begin", _begin)
     try:
         with engine.begin() as connection:
             return _upgrade(connection)
+    except DBAPIError as error:
+        raise ConfigurationError(
+            f"The database's schema cannot be brought up to date ({type(error.orig).__name__}).",
+            hint="Its user must own it, and no other program may hold it for long.",
+        ) from error
     finally:
         engine.dispose()
 
 
 def _engine(url: str) -> Engine:
-    if url.startswith("sqlite:///"):
-        return create_engine(url)
-    return create_engine("postgresql+psycopg://" + libpq_url(url).partition("://")[2])
+    """An engine over our own connections, so that an address means the same here as to `open_database`."""
+    if url.startswith(_SQLITE):
+        path = Path(url.removeprefix(_SQLITE))
+        return create_engine("sqlite://", creator=lambda: _sqlite_connection(path), poolclass=NullPool)
+    from keywheel.db.postgres import connect
+
+    address = libpq_url(url)
+    return create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(address, autocommit=False), poolclass=NullPool
+    )
+
+
+def _sqlite_connection(path: Path) -> sqlite3.Connection:
+    from keywheel.db.sqlite import connect
+
+    connection = connect(path)
+    # A table is altered by copying it; dropping the old one must not cascade.
+    connection.execute("PRAGMA foreign_keys=OFF")
+    return connection
+
+
+def _begin(connection: Connection) -> None:
+    for statement in _BEGIN[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
 
 
 def _upgrade(connection: Connection) -> bool:

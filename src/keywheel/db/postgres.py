@@ -6,13 +6,17 @@ is ended by the server, so that a frozen process cannot hold a row for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import select
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import psycopg
-from sqlalchemy.pool import QueuePool
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from keywheel.db.statement import Tx
 from keywheel.errors import ConfigurationError
@@ -24,15 +28,30 @@ _OVERFLOW = 24
 _ATTEMPTS = 6
 # serialization_failure, deadlock_detected, unique_violation (somebody else just took the name: run again and see it)
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
-_SESSION: dict[str, Any] = {
-    "application_name": "keywheel",
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "options": "-c idle_in_transaction_session_timeout=10s -c statement_timeout=30s -c lock_timeout=10s"
-    " -c synchronous_commit=on",
-}
+_SESSION: dict[str, Any] = {"application_name": "keywheel", "connect_timeout": 5, "keepalives_idle": 10}
+_LIMITS = (
+    "-c idle_in_transaction_session_timeout=10s -c statement_timeout=30s -c lock_timeout=10s -c synchronous_commit=on"
+)
+_CLOSED = "The database is closed."
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(url: str, *, autocommit: bool = True) -> _Connection:
+    """A connection with every limit in force. What the address itself asks for stands beside them.
+
+    Raises:
+        ConfigurationError: the server does not answer, or does not let us in.
+    """
+    try:
+        given = conninfo_to_dict(url)
+        given["options"] = f"{given.get('options') or ''} {_LIMITS}".strip()
+        return psycopg.connect(**{**_SESSION, **given}, autocommit=autocommit)
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            f"The PostgreSQL store does not answer ({type(error).__name__}).",
+            hint="Check --database, and that the server is up.",
+        ) from error
 
 
 class _PostgresTx:
@@ -45,7 +64,7 @@ class _PostgresTx:
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
-    def execute(self, sql: str, parameters: Mapping[str, Any]) -> Any:
+    def execute(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any]) -> Any:
         # Our own statements, compiled from Core; prepared, because every one of them comes again.
         return self._connection.execute(sql.encode(), parameters, prepare=True)
 
@@ -54,39 +73,39 @@ class PostgresDatabase:
     """A PostgreSQL database as the store of any number of machines."""
 
     inline_reads = False
+    writer = None
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._pool = QueuePool(self._connect, pool_size=_POOL, max_overflow=_OVERFLOW, reset_on_return=None)
+        self._closed = False
+        open_one = cast(Any, partial(connect, url))
+        self._pool = QueuePool(open_one, pool_size=_POOL, max_overflow=_OVERFLOW, reset_on_return=None)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="postgres-later")
         with self.point() as tx:
             tx.execute("SELECT 1", {})
 
-    def _connect(self) -> Any:
-        try:
-            return psycopg.connect(self._url, autocommit=True, **_SESSION)
-        except psycopg.Error as error:
-            raise ConfigurationError(
-                f"The PostgreSQL store does not answer ({type(error).__name__}).",
-                hint="Check --database, and that the server is up.",
-            ) from error
-
     @contextmanager
     def _session(self) -> Iterator[_Connection]:
-        """A connection of the pool; one that broke is thrown away instead of given back."""
-        pooled = self._pool.connect()
+        """A connection of the pool. One that broke, or is left inside a transaction, is not given back."""
+        pooled = self._checkout()
         connection: _Connection = pooled.driver_connection  # type: ignore[assignment] # the pool types it as Any | None
-        if connection.closed:
-            pooled.invalidate()
-            pooled = self._pool.connect()
-            connection = pooled.driver_connection  # type: ignore[assignment] # as above
         try:
             yield connection
-        except psycopg.OperationalError as error:
-            pooled.invalidate(error)
-            raise
         finally:
-            pooled.close()
+            if connection.pgconn.transaction_status == TransactionStatus.IDLE and not self._closed:
+                pooled.close()
+            else:
+                pooled.invalidate()
+
+    def _checkout(self) -> PoolProxiedConnection:
+        """A connection whose server has not hung up since it was last used. A new one is taken as it is."""
+        if self._closed:
+            raise ConfigurationError(_CLOSED)
+        pooled = self._pool.connect()
+        while "used" in pooled.info and _hung_up(cast(_Connection, pooled.driver_connection)):
+            pooled.invalidate()
+            pooled = self._pool.connect()
+        pooled.info["used"] = True
+        return pooled
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
@@ -96,7 +115,8 @@ class PostgresDatabase:
             try:
                 yield _PostgresTx(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if not connection.closed:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def point(self) -> Iterator[Tx]:
@@ -117,9 +137,22 @@ class PostgresDatabase:
 
     def later(self, work: Callable[[Tx], object]) -> None:
         """As `write`, on a thread of its own."""
-        self._background.submit(self.write, work)
+        try:
+            self._background.submit(self.write, work)
+        except RuntimeError:
+            raise ConfigurationError(_CLOSED) from None
 
     def close(self) -> None:
         """Finish the queued writes, then close every connection."""
         self._background.shutdown()
+        self._closed = True
         self._pool.dispose()
+
+
+def _hung_up(connection: _Connection) -> bool:
+    """Whether the server ended an idle connection: what there is to read then is its farewell. Asks the kernel only."""
+    if connection.closed:
+        return True
+    kernel = select.poll()
+    kernel.register(connection.fileno(), select.POLLIN)
+    return bool(kernel.poll(0))

@@ -1,8 +1,9 @@
 """SQLite: one file, WAL, every commit on disk before it is answered.
 
-One writer thread for each process takes the jobs that are waiting into one transaction, each inside its own
+One writer thread for each process takes the jobs that are waiting into one transaction, each write inside its own
 savepoint, and commits once for all of them: durable commits (`synchronous=FULL`) then cost almost nothing under load.
-Each reading thread has a connection of its own.
+Whoever waits for a job is told after the commit. Each reading thread has a connection of its own; what reads on the
+writer thread uses the writer's.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from keywheel.db.statement import Tx
 from keywheel.errors import ConfigurationError
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 _BATCH = 64  # the most jobs in one commit: bounds how long the first of them waits
@@ -38,7 +41,7 @@ class _SqliteTx:
     __slots__ = ("connection", "execute")
 
     dialect = "sqlite"
-    execute: Callable[[str, Mapping[str, Any]], Any]
+    execute: Callable[[str, Any], Any]
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -53,10 +56,44 @@ class _SqliteTx:
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[Tx], Any]
+    work: Callable[[], Any]
     future: Future[Any]
     outcome: Any = None
     error: BaseException | None = None
+
+
+class _Writer(Executor):
+    """The writer thread, as an executor: what it runs is done when the transaction that it ran in is on disk."""
+
+    def __init__(self, enqueue: Callable[[_Job], None]) -> None:
+        self._enqueue = enqueue
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run `fn` with the arguments on the writer thread."""
+        future: Future[R] = Future()
+        self._enqueue(_Job(partial(fn, *args, **kwargs), future))
+        return future
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with every pragma in force, which leaves the beginning of transactions to its user.
+
+    Raises:
+        ConfigurationError: the file cannot be opened, or not in WAL mode.
+    """
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"There is no directory {path.parent}.", hint="Run `keywheel init` first.")
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=512
+        )
+        mode, *_ = [connection.execute(pragma).fetchone() for pragma in _PRAGMAS]
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"The database {path} cannot be opened: {error}.") from error
+    if mode != ("wal",):
+        connection.close()
+        raise ConfigurationError(f"The database {path} cannot be used in WAL mode.", hint="Keep it on a local disk.")
+    return connection
 
 
 class SqliteDatabase:
@@ -71,22 +108,11 @@ class SqliteDatabase:
         self._readers_lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
-        writer = _SqliteTx(self._connect())
-        self._writer = threading.Thread(target=self._write_loop, args=(writer,), name="sqlite-writer", daemon=True)
-        self._writer.start()
-
-    def _connect(self) -> sqlite3.Connection:
-        if not self._path.parent.is_dir():
-            raise ConfigurationError(f"There is no directory {self._path.parent}.", hint="Run `keywheel init` first.")
-        try:
-            connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS, cached_statements=512
-            )
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-        except sqlite3.Error as error:
-            raise ConfigurationError(f"The database {self._path} cannot be opened: {error}.") from error
-        return connection
+        self._gate = threading.Lock()  # a job is never queued behind the end of the queue
+        self.writer = _Writer(self._enqueue)
+        self._writing = _SqliteTx(connect(path))
+        self._thread = threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True)
+        self._thread.start()
 
     # --- reading
 
@@ -94,11 +120,15 @@ class SqliteDatabase:
     def read(self) -> Iterator[Tx]:
         """A snapshot: every statement inside sees the same state."""
         tx = self._reader()
+        if tx is self._writing:
+            yield tx
+            return
         tx.connection.execute("BEGIN")
         try:
             yield tx
         finally:
-            tx.connection.execute("COMMIT")
+            if tx.connection.in_transaction:  # an I/O error ends it
+                tx.connection.execute("COMMIT")
 
     def point(self) -> _SqliteTx:
         """A connection for one statement, which is a snapshot by itself."""
@@ -107,7 +137,7 @@ class SqliteDatabase:
     def _reader(self) -> _SqliteTx:
         tx: _SqliteTx | None = getattr(self._local, "tx", None)
         if tx is None:
-            tx = self._local.tx = _SqliteTx(self._connect())
+            tx = self._local.tx = _SqliteTx(connect(self._path))
             with self._readers_lock:
                 self._readers.append(tx.connection)
         return tx
@@ -115,27 +145,30 @@ class SqliteDatabase:
     # --- writing
 
     def write(self, work: Callable[[Tx], R]) -> R:
-        """Hand `work` to the writer thread and wait until it is on disk."""
-        future: Future[R] = Future()
-        self._submit(_Job(work, future))
-        return future.result()
+        """Hand `work` to the writer thread and wait until it is on disk. What runs on that thread does it at once."""
+        if threading.get_ident() == self._thread.ident:
+            return self._write(work)
+        return self.writer.submit(self._write, work).result()
 
     def later(self, work: Callable[[Tx], object]) -> None:
         """Hand `work` to the writer thread and do not wait."""
-        self._submit(_Job(work, Future()))
+        self.writer.submit(self._write, work)
 
-    def _submit(self, job: _Job) -> None:
-        if self._closed:
-            raise ConfigurationError("The database is closed.")
-        self._jobs.put(job)
+    def _enqueue(self, job: _Job) -> None:
+        with self._gate:
+            if self._closed:
+                raise ConfigurationError("The database is closed.")
+            self._jobs.put(job)
 
-    def _write_loop(self, tx: _SqliteTx) -> None:
+    def _write_loop(self) -> None:
+        connection = self._writing.connection
+        self._local.tx = self._writing
         while (job := self._jobs.get()) is not None:
             batch, last = self._gather(job)
-            self._commit(tx, batch)
+            self._commit(connection, batch)
             if last:
                 break
-        tx.connection.close()
+        connection.close()
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
         """`first` and what waits behind it; True when the end of the queue was among them."""
@@ -150,40 +183,52 @@ class SqliteDatabase:
             batch.append(job)
         return batch, False
 
-    def _commit(self, tx: _SqliteTx, batch: list[_Job]) -> None:
+    @staticmethod
+    def _commit(connection: sqlite3.Connection, batch: list[_Job]) -> None:
         try:
-            tx.connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             for job in batch:
-                self._run(tx, job)
-            tx.connection.execute("COMMIT")
+                try:
+                    job.outcome = job.work()
+                except BaseException as error:  # handed to whoever waits for the job
+                    job.error = error
+                    if not connection.in_transaction:  # an I/O error ended it, with all that was in it
+                        raise
+            connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - a full disk, say: nobody's work is durable, and everybody is told
-            if tx.connection.in_transaction:
-                tx.connection.execute("ROLLBACK")
             for job in batch:
                 job.error = job.error or error
+            with suppress(sqlite3.Error):  # whatever became of it, the waiting must hear
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         for job in batch:
             if job.error is not None:
                 job.future.set_exception(job.error)
             else:
                 job.future.set_result(job.outcome)
 
-    @staticmethod
-    def _run(tx: _SqliteTx, job: _Job) -> None:
-        tx.connection.execute("SAVEPOINT job")
+    def _write(self, work: Callable[[Tx], R]) -> R:
+        """Do `work`, or nothing of it, inside the writer's transaction."""
+        tx = self._writing
+        tx.connection.execute("SAVEPOINT work")
         try:
-            job.outcome = job.work(tx)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the job
-            job.error = error
-            tx.connection.execute("ROLLBACK TO job")
-        tx.connection.execute("RELEASE job")
+            outcome = work(tx)
+        except BaseException:
+            if tx.connection.in_transaction:
+                tx.connection.execute("ROLLBACK TO work")
+                tx.connection.execute("RELEASE work")
+            raise
+        tx.connection.execute("RELEASE work")
+        return outcome
 
     def close(self) -> None:
         """Finish the queued writes, then close every connection."""
-        if self._closed:
-            return
-        self._closed = True
-        self._jobs.put(None)
-        self._writer.join()
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._jobs.put(None)
+        self._thread.join()
         with self._readers_lock:
             for connection in self._readers:
                 connection.close()

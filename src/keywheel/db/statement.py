@@ -6,18 +6,19 @@ Columns therefore hold only types that both drivers give back as they are: text,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.visitors import cloned_traverse
 
 Row = tuple[Any, ...]
 
 _DIALECTS = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
+    "sqlite": sqlite.dialect(paramstyle="qmark"),  # binding by name costs as much again as a short query
     "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
 }
 
@@ -39,7 +40,7 @@ class Tx(Protocol):
         """`sqlite` or `postgresql`."""
         ...
 
-    def execute(self, sql: str, parameters: Mapping[str, Any]) -> Cursor:
+    def execute(self, sql: str, parameters: Mapping[str, Any] | Sequence[Any]) -> Cursor:
         """Run `sql` on the driver's connection."""
         ...
 
@@ -66,11 +67,13 @@ class Statement:
         return self._run(tx, parameters).rowcount
 
     def _run(self, tx: Tx, parameters: dict[str, Any]) -> Cursor:
-        sql, defaults = self._compiled[tx.dialect]
-        return tx.execute(sql, {**defaults, **parameters} if defaults else parameters)
+        sql, order, defaults = self._compiled[tx.dialect]
+        values = {**defaults, **parameters} if defaults else parameters
+        return tx.execute(sql, values if order is None else [values[name] for name in order])
 
 
-def _compile(clause: ClauseElement, dialect: Any) -> tuple[str, dict[str, Any]]:
+def _compile(clause: ClauseElement, dialect: Any) -> tuple[str, list[str] | None, dict[str, Any]]:
+    """The SQL, the order of its parameters where they are given by position, and the values that it brings itself."""
     given: set[str] = set()  # the parameters that the caller must name
 
     def allow_absence(parameter: BindParameter[Any]) -> None:
@@ -80,6 +83,7 @@ def _compile(clause: ClauseElement, dialect: Any) -> tuple[str, dict[str, Any]]:
             parameter.required = False
 
     copy = cloned_traverse(clause, {}, {"bindparam": allow_absence})
-    compiled = copy.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    compiled = cast(SQLCompiler, copy.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
     parameters = compiled.params or {}
-    return str(compiled), {name: value for name, value in parameters.items() if name not in given}
+    defaults = {name: value for name, value in parameters.items() if name not in given}
+    return str(compiled), compiled.positiontup, defaults

@@ -153,6 +153,7 @@ label = Table(
     _owner(),
     Column("label", Text, primary_key=True),
     Column("version_id", Text, nullable=False),
+    sqlite_with_rowid=False,  # the table is its own primary key: one look-up instead of two
 )
 
 rotation = Table(

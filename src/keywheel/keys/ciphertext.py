@@ -13,46 +13,48 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 
 from keywheel.errors import DecryptionFailure
 
 _FORMAT = 1
 _HEAD = struct.Struct(">B16sI")
+_LENGTH = struct.Struct(">I").pack
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A parsed ciphertext blob."""
-
-    head: bytes
-    key_id: str
-    generation: int
-    body: bytes
-
-
+@lru_cache(1024)
 def head(key_id: str, generation: int) -> bytes:
     """The first 21 bytes of a blob made with this backing key."""
     return _HEAD.pack(_FORMAT, uuid.UUID(key_id).bytes, generation)
 
 
-def parse(blob: bytes) -> Blob:
-    """The parts of `blob`.
+def split(blob: bytes) -> tuple[bytes, bytes]:
+    """The head of `blob`, and the rest.
 
     Raises:
         DecryptionFailure: it is not one of ours.
     """
     if len(blob) <= _HEAD.size or blob[0] != _FORMAT:
         raise DecryptionFailure("The ciphertext is not in a format that keywheel knows.")
-    _, key, generation = _HEAD.unpack_from(blob)
-    return Blob(blob[: _HEAD.size], str(uuid.UUID(bytes=key)), generation, blob[_HEAD.size :])
+    return blob[: _HEAD.size], blob[_HEAD.size :]
+
+
+def backing_key(head: bytes) -> tuple[str, int]:
+    """The key id and the generation that a head names."""
+    _, key, generation = _HEAD.unpack(head)
+    return str(uuid.UUID(bytes=key)), generation
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:
     """An encryption context as bytes: the same for the same pairs in any order, different for different pairs."""
-    parts = []
+    parts: list[bytes] = []
     for key in sorted(context):
-        for text in (key, context[key]):
-            encoded = text.encode()
-            parts += [len(encoded).to_bytes(4, "big"), encoded]
+        value = context[key].encode()
+        parts += (_framed(key), _LENGTH(len(value)), value)
     return b"".join(parts)
+
+
+@lru_cache(1024)
+def _framed(key: str) -> bytes:
+    name = key.encode()
+    return _LENGTH(len(name)) + name

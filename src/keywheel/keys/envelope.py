@@ -35,5 +35,5 @@ def unseal(sealed: bytes, data_key: Sensitive[bytes], context: bytes) -> bytes:
         raise DecryptionFailure("The stored value is not in a format that keywheel knows.")
     try:
         return AESGCM(data_key.reveal()).decrypt(sealed[1 : 1 + NONCE], sealed[1 + NONCE :], context)
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # ValueError: too short for a nonce
         raise DecryptionFailure("The stored value cannot be opened with its data key.") from None

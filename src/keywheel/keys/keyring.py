@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,7 +42,7 @@ class Keys:
 
     def __init__(self, root: Sensitive[bytes]) -> None:
         self._store = SoftwareKeyStore(root)
-        self._handles: dict[tuple[str, int], bytes] = {}
+        self._handles: dict[bytes, bytes] = {}  # by the head of the blobs that each made
 
     # --- the root key itself
 
@@ -59,6 +58,11 @@ class Keys:
             return True
         self._store.unwrap(row[0], _CHECK.encode())
         return False
+
+    @staticmethod
+    def is_bound(tx: Tx) -> bool:
+        """Whether the database is tied to a root key, whichever that is."""
+        return rows.installation.first(tx, name=_CHECK) is not None
 
     def check(self, tx: Tx) -> None:
         """Nothing, when the root key opens this database.
@@ -123,14 +127,16 @@ class Keys:
             ResourceNotFound: there is no such key.
         """
         arn = Arn.parse(key_id)
-        resource = key_id if arn is None else arn.resource
-        if arn is not None and (arn.service != "kms" or Scope(arn.account, arn.region) != scope):
+        if arn is None:
+            resource = key_id if key_id.startswith("alias/") else f"key/{key_id}"
+        elif arn.service != "kms" or Scope(arn.account, arn.region) != scope:
             raise InvalidParameter("KmsKeyId must name a key of this account and Region.")
-        if resource.startswith("alias/"):
-            found = self._alias(tx, scope, resource)
         else:
-            row = rows.key.first(tx, account=scope.account, region=scope.region, key_id=resource.removeprefix("key/"))
-            found = None if row is None else str(row[0])
+            resource = arn.resource
+        kind, _, name = resource.partition("/")
+        if kind not in ("alias", "key") or not name:
+            raise InvalidParameter("KmsKeyId must be a key id, a key ARN, an alias or an alias ARN.")
+        found = self._alias(tx, scope, resource) if kind == "alias" else self._key(tx, scope, name)
         if found is None:
             raise ResourceNotFound(f"Key '{key_id}' does not exist", hint="`keywheel keys list` shows the keys.")
         return Key(scope, found)
@@ -141,13 +147,18 @@ class Keys:
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
     @staticmethod
+    def _key(tx: Tx, scope: Scope, key_id: str) -> str | None:
+        row = rows.key.first(tx, account=scope.account, region=scope.region, key_id=key_id)
+        return None if row is None else str(row[0])
+
+    @staticmethod
     def _alias(tx: Tx, scope: Scope, name: str) -> str | None:
         row = rows.alias.first(tx, account=scope.account, region=scope.region, name=name)
         return None if row is None else str(row[0])
 
     # --- data keys
 
-    def generate_data_key(self, tx: Tx, key: Key, context: Mapping[str, str]) -> tuple[Sensitive[bytes], bytes]:
+    def generate_data_key(self, tx: Tx, key: Key, context: bytes) -> tuple[Sensitive[bytes], bytes]:
         """A new 256-bit data key: in plain, and as a blob that `decrypt` opens under the same context."""
         row = rows.current_backing_key.first(tx, key_id=key.key_id)
         if row is None:
@@ -155,7 +166,7 @@ class Keys:
         generation, handle = row
         head = ciphertext.head(key.key_id, generation)
         material = os.urandom(32)
-        body = self._store.encrypt(handle, head, material, head + ciphertext.context_bytes(context))
+        body = self._store.encrypt(handle, head, material, head + context)
         return Sensitive(material), head + body
 
     def decrypt(self, tx: Tx, blob: bytes, context: bytes) -> Sensitive[bytes]:
@@ -164,17 +175,17 @@ class Keys:
         Raises:
             DecryptionFailure: it was made under another key or another context, or is spoiled.
         """
-        parsed = ciphertext.parse(blob)
-        handle = self._handle(tx, parsed.key_id, parsed.generation)
-        return Sensitive(self._store.decrypt(handle, parsed.head, parsed.body, parsed.head + context))
+        head, body = ciphertext.split(blob)
+        return Sensitive(self._store.decrypt(self._handle(tx, head), head, body, head + context))
 
-    def _handle(self, tx: Tx, key_id: str, generation: int) -> bytes:
-        found = self._handles.get((key_id, generation))
+    def _handle(self, tx: Tx, head: bytes) -> bytes:
+        found = self._handles.get(head)
         if found is None:
+            key_id, generation = ciphertext.backing_key(head)
             row = rows.backing_key.first(tx, key_id=key_id, generation=generation)
             if row is None:
                 raise DecryptionFailure("The key that protects this value does not exist any more.")
             if len(self._handles) >= _BACKING_KEYS:
                 self._handles.clear()
-            found = self._handles[key_id, generation] = bytes(row[0])
+            found = self._handles[head] = bytes(row[0])
         return found

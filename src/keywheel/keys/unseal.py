@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def load_root_key(path: Path, ask: Callable[[], Sensitive[str]]) -> Sensitive[by
     """The root key that `path` describes; `ask` gives the passphrase where one is needed.
 
     Raises:
-        KeyStoreError: the file is missing or not a root key file.
+        KeyStoreError: the file is missing, or not a root key file or a spoiled one.
     """
     try:
         words = path.read_text(encoding="ascii").split()
@@ -50,43 +51,56 @@ def load_root_key(path: Path, ask: Callable[[], Sensitive[str]]) -> Sensitive[by
             f"The root key file {path} cannot be read ({type(error).__name__}).",
             hint="Run `keywheel init`, or name the file with --root-key-file.",
         ) from None
-    match words:
-        case ["keywheel-root-key", "1", "raw", key]:
-            return Sensitive(_bytes(key, path))
-        case ["keywheel-root-key", "1", "argon2id", salt, iterations, lanes, memory]:
-            kdf = Argon2id(
-                salt=_bytes(salt, path),
-                length=_LENGTH,
-                iterations=int(iterations),
-                lanes=int(lanes),
-                memory_cost=int(memory),
-            )
-            return Sensitive(kdf.derive(ask().reveal().encode()))
+    try:
+        match words:
+            case ["keywheel-root-key", "1", "raw", text] if len(key := _bytes(text)) == _LENGTH:
+                return Sensitive(key)
+            case ["keywheel-root-key", "1", "argon2id", salt, iterations, lanes, memory]:
+                kdf = _kdf(salt, int(iterations), int(lanes), int(memory))
+                return Sensitive(kdf.derive(ask().reveal().encode()))
+    except (ValueError, OverflowError):  # neither Base64 nor numbers, or numbers that Argon2id does not take
+        pass
     raise KeyStoreError(f"{path} is not a root key file.", hint="Restore it from where you keep a copy.")
 
 
+def _kdf(salt: str, iterations: int, lanes: int, memory: int) -> Argon2id:
+    return Argon2id(salt=_bytes(salt), length=_LENGTH, iterations=iterations, lanes=lanes, memory_cost=memory)
+
+
 def write_new(path: Path, text: str) -> None:
-    """Write `text` to a file that only its owner may read, on disk before this returns.
+    """Write `text` to a new file that only its owner may read. It is there wholly or not at all, and on disk.
 
     Raises:
-        ConfigurationError: there is such a file already.
+        ConfigurationError: there is such a file already, or it cannot be made.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _write_whole(path, text)
     except FileExistsError:
         raise ConfigurationError(f"{path} exists already and is never overwritten.") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written ({error.strerror}).") from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename, never over another file
+    finally:
+        Path(draft).unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # a file survives a loss of power by its directory entry
+    finally:
+        os.close(directory)
 
 
 def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def _bytes(text: str, path: Path) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise KeyStoreError(f"{path} is not a root key file.") from None
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -28,6 +28,7 @@ from keywheel.secrets.rows import Secret
 IN_PROGRESS = "A previous rotation isn't complete. That rotation will be reattempted."
 GRACE_TAG = "keywheel:grace-period"
 _GRACE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_GRACE = 36_500 * 86_400  # seconds; what is longer is never
 
 Effect = Callable[[Tx, Secret], None]
 
@@ -62,9 +63,10 @@ def grace_of(secret: Secret, default: timedelta | None) -> timedelta | None:
     if text is None:
         return default
     number, unit = text[:-1], text[-1:]
-    if unit in _GRACE_UNITS and number.isascii() and number.isdigit():
-        return timedelta(seconds=int(number) * _GRACE_UNITS[unit])
-    return None if text == "never" else default
+    if unit not in _GRACE_UNITS or not number.isascii() or not number.isdigit():
+        return None if text == "never" else default
+    seconds = int(number) * _GRACE_UNITS[unit]
+    return timedelta(seconds=seconds) if seconds <= _LONGEST_GRACE else None
 
 
 def next_window(secret: Secret, now: datetime, *, last_rotated: datetime | None) -> Window | None:
@@ -103,26 +105,31 @@ class Rotations:
             return token  # the same call again: it started, or has finished
         if staging.in_progress(self._secrets.labels(tx, secret)) is not None:
             raise RotationInProgress(IN_PROGRESS)
+        if entry is not None and entry.rotation.in_progress:  # its version was made AWSCURRENT by somebody else
+            self._note(tx, secret, entry.rotation, "RotationAbandoned", now, fence=entry.fence)
         secret = self._configure(tx, secret, configuration, now)
-        window = next_window(secret, now, last_rotated=self._counted(tx, secret))
-        due = None if window is None else to_epoch(window.due(secret.arn))
+        window = self._next_start(tx, secret, now)
         at = to_epoch(now)
-        rotation = replace(Rotation() if entry is None else entry.rotation, due=due)
+        rotation = replace(Rotation() if entry is None else entry.rotation, due=_due(secret, window))
         if immediately:
             self._secrets.reserve(tx, secret, token, now)
             rotation = machine.begin(rotation, token, window_end=at + machine.MANUAL_WINDOW, now=at)
         else:
             rotation = self._rehearse(tx, secret, token, rotation, now)
-        self._put(tx, secret, entry, rotation)
+        if entry is None:
+            rows.add(tx, secret.id, rotation, "")
+        else:
+            self._take_away(tx, entry, rotation, now)
         self._show_next(tx, secret, window, now)
-        self._note(tx, secret, rotation, "RotationStarted" if immediately else "TestRotationStarted", now)
+        if rotation.in_progress:
+            self._note(tx, secret, rotation, "RotationStarted" if immediately else "TestRotationStarted", now)
         return token
 
     def nudge(self, tx: Tx, secret: Secret, now: datetime) -> None:
         """Attempt a failed rotation again now; nothing, when none has failed."""
         entry = rows.get(tx, secret.id, lock=True)
         if entry is not None and entry.rotation.failed:
-            self._save(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), bump=True)
+            self._take_away(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), now)
 
     def cancel(self, tx: Tx, secret: Secret, now: datetime) -> str | None:
         """Turn rotation off and stop one that is under way; its token. Labels stay as they are.
@@ -149,10 +156,10 @@ class Rotations:
         if entry is None:
             return
         if change.kind in ("deleted", "purged"):
-            self._save(tx, entry, replace(entry.rotation, wake_at=None), bump=True)
+            asleep = replace(entry.rotation, wake_at=None)
+            rows.save(tx, replace(entry, rotation=asleep, holder=None, fence=entry.fence + 1))
         elif change.kind == "restored":
-            at = to_epoch(now)
-            self._save(tx, entry, replace(machine.settle(entry.rotation), wake_at=at), bump=True)
+            self._take_away(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), now)
         else:
             self._on_labels(tx, secret, entry, change, now)
 
@@ -160,26 +167,27 @@ class Rotations:
         token = entry.rotation.token
         lost = token is not None and change.before.get(PENDING) == token and change.after.get(PENDING) != token
         if lost and change.after.get(CURRENT) != token:
-            self._stop(tx, secret, entry, "RotationAbandoned", now)
-            entry = rows.get(tx, secret.id, lock=True) or entry
-        by_hand = change.written is not None and change.after.get(CURRENT) == change.written
-        if by_hand and change.before.get(CURRENT) is not None:
+            entry = self._stop(tx, secret, entry, "RotationAbandoned", now)
+        put = change.written is not None and change.after.get(CURRENT) == change.written
+        if put and change.written != token:  # else it is the rotation function that puts its value
             self._reschedule(tx, secret, entry, now)
 
     def _reschedule(self, tx: Tx, secret: Secret, entry: Entry, now: datetime) -> None:
         """A value put by hand counts as a rotation for the schedule."""
         window = next_window(secret, now, last_rotated=now)
-        due = None if window is None else to_epoch(window.due(secret.arn))
-        rotation = replace(entry.rotation, due=due)
-        self._save(tx, entry, rotation if rotation.in_progress else machine.settle(rotation), bump=True)
+        self._take_away(tx, entry, machine.settle(replace(entry.rotation, due=_due(secret, window))), now)
         self._show_next(tx, secret, window, now)
 
-    def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime) -> None:
+    def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime) -> Entry:
         """Nothing more is run for the present token; whoever runs it now is fenced."""
-        if entry.rotation.in_progress:
-            self._note(tx, secret, entry.rotation, event, now, fence=entry.fence)
-        due = entry.rotation.due if secret.rotation_enabled else None
-        self._save(tx, entry, machine.abandoned(entry.rotation, due=due), bump=True)
+        rotation = entry.rotation
+        if rotation.in_progress:
+            self._note(tx, secret, rotation, event, now, fence=entry.fence)
+        due = rotation.due if secret.rotation_enabled else None
+        stopped = self._take_away(tx, entry, machine.abandoned(rotation, due=due), now)
+        if rotation.rehearsal:
+            self._drop_copy(tx, secret, rotation, now)
+        return stopped
 
     # --- told by workers
 
@@ -191,15 +199,14 @@ class Rotations:
         """
         secret = self._own(tx, entry)
         window = next_window(secret, now, last_rotated=self._counted(tx, secret))
-        is_open = window is not None and window.opens <= now
-        following = window if not is_open or window is None else next_window(secret, window.closes, last_rotated=now)
-        due = None if following is None else to_epoch(following.due(secret.arn))
-        rotation = replace(entry.rotation, due=due)
+        following = self._next_start(tx, secret, now)
+        rotation = replace(entry.rotation, due=_due(secret, following))
         at = to_epoch(now)
-        end = to_epoch(window.closes) if is_open and window is not None else at + machine.MANUAL_WINDOW
+        closes = None if window is None or window.opens > now else to_epoch(window.closes)
+        end = at + machine.MANUAL_WINDOW if closes is None else closes
         if rotation.failed:
             return self._reattempt(tx, secret, entry, machine.reattempt(rotation, window_end=end, now=at), now)
-        if not is_open or staging.in_progress(self._secrets.labels(tx, secret)) is not None:
+        if closes is None or staging.in_progress(self._secrets.labels(tx, secret)) is not None:
             self._note(tx, secret, rotation, "RotationPostponed", now, fence=entry.fence)
             self._show_next(tx, secret, following, now)
             return self._keep(tx, entry, machine.settle(rotation), now)
@@ -232,6 +239,9 @@ class Rotations:
         for effect in effects:
             effect(tx, secret)
         before = entry.rotation
+        if rotation.failed:  # its window may be over by now
+            due = _due(secret, self._next_start(tx, secret, now))
+            rotation = machine.give_up(rotation, due=due, now=to_epoch(now))
         event = _event(before, rotation)
         self._note(tx, secret, replace(before, failure=rotation.failure), event, now, fence=entry.fence)
         if place is not None:
@@ -268,7 +278,7 @@ class Rotations:
         rotation = machine.finished(
             retiring=old,
             retire_at=None if allowed is None or old is None else to_epoch(now + allowed),
-            due=None if window is None else to_epoch(window.due(secret.arn)),
+            due=_due(secret, window),
         )
         secret = self._secrets.set(tx, secret, now, rotated=to_epoch(now))
         self._show_next(tx, secret, window, now)
@@ -291,10 +301,8 @@ class Rotations:
             Fenced: the rotation is not ours any more; nothing is written.
         """
         secret = self._own(tx, entry)
-        token = entry.rotation.token or ""
         kept = self._keep(tx, entry, rotation, now)  # first: the ledger's watcher then sees a rotation that is over
-        self._secrets.relabel(tx, secret, staging.drop_pending(self._secrets.labels(tx, secret), token), now)
-        self._secrets.drop_version(tx, secret, token)
+        self._drop_copy(tx, secret, entry.rotation, now)
         event = "TestRotationSucceeded" if rotation.failure is None else "TestRotationFailed"
         self._note(tx, secret, replace(entry.rotation, failure=rotation.failure), event, now, fence=entry.fence)
         return kept
@@ -337,24 +345,36 @@ class Rotations:
         self._secrets.put(tx, secret, token, value, (PENDING,), now)
         return machine.rehearse(rotation, token, now=to_epoch(now))
 
+    def _drop_copy(self, tx: Tx, secret: Secret, rehearsal: Rotation, now: datetime) -> None:
+        """Take the temporary version of a rehearsal away."""
+        token = rehearsal.token or ""
+        self._secrets.relabel(tx, secret, staging.drop_pending(self._secrets.labels(tx, secret), token), now)
+        self._secrets.drop_version(tx, secret, token)
+
     def _counted(self, tx: Tx, secret: Secret) -> datetime | None:
-        """When the secret last changed for the schedule: a rotation, or a value put by hand."""
+        """When the secret last changed for the schedule: a rotation, or a value put by hand.
+
+        None when that was before it had a schedule: days are then counted from the configuration.
+        """
         current = self._secrets.labels(tx, secret).get(CURRENT)
         version = None if current is None else self._secrets.version(tx, secret, current)
         put = None if version is None else version.created
-        instants = [instant for instant in (secret.rotated, put) if instant is not None]
-        return from_epoch(max(instants)) if instants else None
+        if secret.rotated is None and (put is None or put < (secret.rotation_configured or 0.0)):
+            return None
+        return from_epoch(max(instant for instant in (secret.rotated, put) if instant is not None))
+
+    def _next_start(self, tx: Tx, secret: Secret, now: datetime) -> Window | None:
+        """The next window whose due instant is still to come."""
+        counted = self._counted(tx, secret)
+        window = next_window(secret, now, last_rotated=counted)
+        if window is None or window.due(secret.arn) > now:
+            return window
+        return next_window(secret, window.closes, last_rotated=counted)
 
     def _show_next(self, tx: Tx, secret: Secret, window: Window | None, now: datetime) -> None:
         latest = None if window is None else to_epoch(window.latest)
         if secret.next_rotation != latest:
             self._secrets.set(tx, secret, now, next_rotation=latest)
-
-    def _put(self, tx: Tx, secret: Secret, entry: Entry | None, rotation: Rotation) -> None:
-        if entry is None:
-            rows.add(tx, secret.id, rotation, "")
-        else:
-            self._save(tx, entry, rotation, bump=True)
 
     def _keep(self, tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
         """Save a worker's result. What goes on at once stays under its lease; what rests is let go of."""
@@ -364,9 +384,18 @@ class Rotations:
         return replace(entry, rotation=rotation)
 
     @staticmethod
-    def _save(tx: Tx, entry: Entry, rotation: Rotation, *, bump: bool = False) -> Entry:
-        """Save a change from outside; `bump` fences off whoever runs the rotation now."""
-        saved = replace(entry, rotation=rotation, holder=None, fence=entry.fence + 1 if bump else entry.fence)
+    def _take_away(tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
+        """Save a change from outside, and fence off whoever runs the rotation now.
+
+        They may be changing the target at this very moment. So nobody else begins before they have let go, or their
+        lease is over.
+        """
+        holder, lease_end = entry.holder, entry.rotation.wake_at
+        if holder is None or lease_end is None or lease_end <= to_epoch(now):
+            holder = None
+        else:
+            holder, rotation = rows.fenced(holder, entry.fence), replace(rotation, wake_at=lease_end)
+        saved = replace(entry, rotation=rotation, holder=holder, fence=entry.fence + 1)
         rows.save(tx, saved)
         return saved
 
@@ -395,10 +424,15 @@ class Rotations:
             )
 
 
+def _due(secret: Secret, window: Window | None) -> float | None:
+    """When a rotation starts in `window`."""
+    return None if window is None else to_epoch(window.due(secret.arn))
+
+
 def _event(before: Rotation, after: Rotation) -> str:
     """The journal's word for what a step's end means."""
     if after.failure is None:
         return "StepDone" if before.step is not Step.RETIRE else "OldCredentialRetired"
     if before.step is Step.RETIRE:
-        return "RetirementDelayed"
+        return "RetirementDelayed" if after.retiring is not None else "RetirementLeftToRotation"
     return "RotationFailed" if after.failed else "StepRetried"

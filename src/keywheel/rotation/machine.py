@@ -126,19 +126,25 @@ def advance(
 ) -> Rotation:
     """What follows from `outcome` of the present step. `jitter` is in [0, 1); `from_start`: a function's retry."""
     if outcome is Outcome.DONE:
-        return _done(rotation, now)
+        return _done(rotation, now, keep_attempt=from_start)
     if rotation.step is Step.RETIRE:
         return _retire_later(rotation, failure, now, jitter)
     if rotation.rehearsal:
-        return settle(replace(rotation, step=Step.IDLE, token=None, rehearsal=False, failure=failure))
+        return _ended(rotation, failure)
     attempt = rotation.attempt + 1
     again = now + backoff(attempt, jitter)
     step = Step.CREATE if from_start else rotation.step
     exhausted = outcome is Outcome.AGAIN and attempt >= FUNCTION_ATTEMPTS
+    following = replace(rotation, step=step, attempt=attempt, failure=failure, wake_at=again)
     if outcome is Outcome.REFUSED or exhausted or again >= (rotation.window_end or 0.0):
-        next_try = rotation.due if rotation.due is not None and rotation.due > now else now + REATTEMPT
-        return replace(rotation, step=step, attempt=attempt, failure=failure, window_end=None, wake_at=next_try)
-    return replace(rotation, step=step, attempt=attempt, failure=failure, wake_at=again)
+        return give_up(following, due=rotation.due, now=now)
+    return following
+
+
+def give_up(rotation: Rotation, *, due: float | None, now: float) -> Rotation:
+    """The rotation is failed: it waits for its next window, which begins at `due`."""
+    next_try = due if due is not None and due > now else now + REATTEMPT
+    return replace(rotation, due=due, window_end=None, wake_at=next_try)
 
 
 def finished(*, retiring: str | None, retire_at: float | None, due: float | None) -> Rotation:
@@ -151,8 +157,8 @@ def finished(*, retiring: str | None, retire_at: float | None, due: float | None
 
 def abandoned(rotation: Rotation, *, due: float | None) -> Rotation:
     """Somebody put another value, took AWSPENDING away, or cancelled: nothing more is run for this token."""
-    step = Step.RETIRE if rotation.retiring is not None else Step.IDLE
-    return settle(replace(rotation, step=step, token=None, rehearsal=False, attempt=0, window_end=None, due=due))
+    rotation = replace(rotation, due=due)
+    return _ended(rotation, None) if rotation.in_progress else settle(rotation)
 
 
 def settle(rotation: Rotation) -> Rotation:
@@ -167,19 +173,28 @@ def backoff(attempt: int, jitter: float, most: float = _BACKOFF_MOST) -> float:
     return ceiling / 2.0 * (1.0 + jitter)
 
 
-def _done(rotation: Rotation, now: float) -> Rotation:
+def _done(rotation: Rotation, now: float, *, keep_attempt: bool) -> Rotation:
     if rotation.step is Step.RETIRE:
         rest = replace(rotation, retiring=None, retire_at=None, attempt=0, failure=None)
         return replace(rest, step=Step.CREATE, wake_at=now) if rest.token else settle(replace(rest, step=Step.IDLE))
     if rotation.rehearsal:
-        return settle(replace(rotation, step=Step.IDLE, token=None, rehearsal=False, window_end=None, failure=None))
-    return replace(rotation, step=NEXT[rotation.step], attempt=0, failure=None, wake_at=now)
+        return _ended(rotation, None)
+    attempt = rotation.attempt if keep_attempt else 0  # a function's attempts are counted over all its steps
+    return replace(rotation, step=NEXT[rotation.step], attempt=attempt, failure=None, wake_at=now)
+
+
+def _ended(rotation: Rotation, failure: Failure | None) -> Rotation:
+    """Without its token; an old credential still waits for the end of its grace period."""
+    step = Step.IDLE if rotation.retiring is None else Step.RETIRE
+    rest = replace(rotation, step=step, token=None, rehearsal=False, attempt=0, window_end=None, failure=failure)
+    return settle(rest)
 
 
 def _retire_later(rotation: Rotation, failure: Failure | None, now: float, jitter: float) -> Rotation:
     """The old credential is not ended yet. A waiting rotation does not wait for it: its set replaces the old one."""
     if rotation.token is not None:
-        return replace(rotation, step=Step.CREATE, retiring=None, retire_at=None, attempt=0, wake_at=now)
+        rest = replace(rotation, retiring=None, retire_at=None, attempt=0, failure=failure)
+        return replace(rest, step=Step.CREATE, wake_at=now)
     attempt = rotation.attempt + 1
     later = now + backoff(attempt, jitter, _RETIRE_MOST)
     return settle(replace(rotation, attempt=attempt, failure=failure, retire_at=later))

@@ -1,7 +1,8 @@
 """SQL of rotations and their journal, with the claim.
 
 `fence` counts up with every claim, and with every change from outside (cancelled, abandoned, deleted). A worker's
-writes carry the fence it was given: when that is no longer the row's, somebody else owns the rotation.
+writes carry the fence it was given: when that is no longer the row's, somebody else owns the rotation. `holder` is who
+holds the lease, whose end is then `wake_at`; or who was fenced off and may still be at the target.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _STATE = [
     "failed_step", "failed_code", "failed_reason", "wake_at",
 ]  # fmt: skip
 _COLUMNS = [*_STATE, "secret_id", "place", "fence", "holder"]
+_FENCED = " fenced at "
 _row = [r.c[name] for name in _COLUMNS]
 
 
@@ -70,7 +72,12 @@ _get = Statement(select(*_row).where(_by_secret))
 _insert = Statement(insert(r).values({name: bindparam(name) for name in _COLUMNS}))
 _values: dict[str, Any] = {name: bindparam(name) for name in [*_STATE, "place", "holder", "fence"]}
 _save = Statement(update(r).where(_by_secret).values(_values))
-_renew = Statement(update(r).where(_by_secret, r.c.fence == bindparam("held_fence")).values(wake_at=bindparam("until")))
+_held = and_(_by_secret, r.c.fence == bindparam("held_fence"), r.c.holder == bindparam("worker"))
+_renew = Statement(update(r).where(_held).values(wake_at=bindparam("until")))
+_release = Statement(update(r).where(_held).values(holder=None, wake_at=bindparam("now")))
+_let_go = Statement(
+    update(r).where(_by_secret, r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now"))
+)
 _reclaim = Statement(update(r).where(r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now")))
 _due = (
     select(r.c.secret_id)
@@ -92,6 +99,7 @@ _overview = Statement(
     select(*_row, s.c.arn, s.c.name, s.c.rotation_enabled, s.c.rotation_function, s.c.rotated, s.c.next_rotation)
     .select_from(r.join(s, s.c.id == r.c.secret_id))
     .where(s.c.account == bindparam("account"), s.c.region == bindparam("region"), s.c.name > bindparam("after"))
+    .where(s.c.deleted.is_(None))  # what is marked for deletion is not rotated
     .order_by(s.c.name)
     .limit(bindparam("most"))
 )
@@ -164,14 +172,24 @@ def claim(tx: Tx, *, worker: str, now: float, until: float, most: int) -> list[E
     return [_entry(row) for row in _claim.all(tx, worker=worker, now=now, until=until, most=most)]
 
 
-def renew(tx: Tx, secret_id: int, fence: int, until: float) -> bool:
-    """Lengthen a lease; False when it is no longer ours."""
-    return _renew.run(tx, row_id=secret_id, held_fence=fence, until=until) == 1
+def renew(tx: Tx, secret_id: int, *, worker: str, fence: int, until: float) -> bool:
+    """Lengthen a lease; False when it is no longer the worker's, or the rotation rests."""
+    return _renew.run(tx, row_id=secret_id, held_fence=fence, worker=worker, until=until) == 1
 
 
-def release(tx: Tx, secret_id: int, fence: int, now: float) -> None:
+def release(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> None:
     """Give a lease back before its end, so that anybody may go on at once."""
-    renew(tx, secret_id, fence, now)
+    _release.run(tx, row_id=secret_id, held_fence=fence, worker=worker, now=now)
+
+
+def fenced(holder: str, fence: int) -> str:
+    """What stands for a holder that was fenced off, until it lets go or its lease is over."""
+    return holder if _FENCED in holder else f"{holder}{_FENCED}{fence}"
+
+
+def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> None:
+    """A worker that was fenced off is done with the target: who was waiting for that may begin."""
+    _let_go.run(tx, row_id=secret_id, former=fenced(worker, fence), now=now)
 
 
 def reclaim(tx: Tx, worker: str, now: float) -> int:

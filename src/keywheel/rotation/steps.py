@@ -139,8 +139,9 @@ def _finish(_: Strategy, store: SecretStore, secret_id: str, token: str, __: _Co
 
 
 def _retire(strategy: Strategy, store: SecretStore, secret_id: str, token: str, context: _Context) -> None:
-    old = store.get(secret_id, token)
-    if old is not None:
+    old, current = store.get(secret_id, token), context.current
+    # Somebody may have gone back to it; then it is not old.
+    if old is not None and (old.username, old.password) != (current.username, current.password):
         strategy.retire(old, context)
 
 

@@ -21,6 +21,7 @@ import structlog
 
 from keywheel.clock import Clock, to_epoch
 from keywheel.db.database import Database
+from keywheel.db.statement import Tx
 from keywheel.errors import (
     Fenced,
     FunctionFailed,
@@ -165,7 +166,12 @@ class Engine:
         with self._lock:
             held = list(self._running.items())
         until = to_epoch(self._clock.now()) + self._pace.lease
-        self._database.write(lambda tx: [rows.renew(tx, secret_id, fence, until) for secret_id, fence in held])
+
+        def renew(tx: Tx) -> None:
+            for secret_id, fence in held:
+                rows.renew(tx, secret_id, worker=self._name, fence=fence, until=until)
+
+        self._database.write(renew)
         return True
 
     # --- one rotation
@@ -176,12 +182,19 @@ class Engine:
             self._drive_steps(entry)
         except Fenced:
             _log.info("rotation.lost", secret_id=entry.secret_id)
+            self._guarded(lambda: self._let_go(entry))
         except Exception as error:  # noqa: BLE001 - the lease ends and the step is run again
             _log.error("rotation.interrupted", secret_id=entry.secret_id, error=type(error).__name__, at=_frames(error))
         finally:
             with self._lock:
-                self._running.pop(entry.secret_id, None)
+                if self._running.get(entry.secret_id) == entry.fence:
+                    del self._running[entry.secret_id]
             self._freed.set()
+
+    def _let_go(self, entry: Entry) -> bool:
+        now = to_epoch(self._clock.now())
+        self._database.write(lambda tx: rows.let_go(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now))
+        return True
 
     def _drive_steps(self, entry: Entry) -> None:
         wrote = False  # whether the step before this one, in this very run, wrote the pending value
@@ -205,7 +218,9 @@ class Engine:
         return self._step(entry, may_have_landed=may_have_landed)
 
     def _release(self, entry: Entry, now: float) -> None:
-        self._database.write(lambda tx: rows.release(tx, entry.secret_id, entry.fence, now))
+        self._database.write(
+            lambda tx: rows.release(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now)
+        )
 
     def _step(self, entry: Entry, *, may_have_landed: bool) -> tuple[Entry, bool]:
         """Run the present step and save its outcome. Whether it wrote a pending value."""
@@ -240,6 +255,11 @@ class Engine:
         version = rotation.retiring if step is Step.RETIRE else rotation.token
         if strategy is not None:
             run_step(strategy, store, secret.arn, version or "", step, may_have_landed=may_have_landed)
+        elif step is Step.RETIRE:
+            raise TargetRefused(
+                "The rotator that is to end the old credential is not the secret's any more.",
+                hint="Rotate the secret with that rotator again, or end the old credential by hand and rotate again.",
+            )
         else:
             self._invoke(store, secret, rotation)
 

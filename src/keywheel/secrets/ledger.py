@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keywheel.arn import Scope, SecretRef, parse_secret_id
@@ -28,6 +28,7 @@ from keywheel.secrets.values import Value, Vault
 NOT_FOUND = "Secrets Manager can't find the specified secret."
 MARKED = "You can't perform this operation on the secret because it was marked for deletion."
 _NAME = re.compile(r"[A-Za-z0-9/_+=.@!-]{1,512}", re.ASCII)
+_ALPHABET = string.ascii_letters + string.digits
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VALUE_LIMIT = 65_536
 # Secrets Manager quotas: unlabelled versions are removed beyond about 100, never one younger than 24 hours.
@@ -134,8 +135,7 @@ class Secrets:
         existing = self.look_up(tx, SecretRef(scope, name=draft.name), lock=True)
         if existing is not None:
             return self._created_before(tx, existing, token, value)
-        suffix = "".join(SYSTEM_RANDOM.choice(string.ascii_letters + string.digits) for _ in range(6))
-        secret = self.insert(tx, scope, draft, scope.secret_arn(draft.name, suffix), now)
+        secret = self.insert(tx, scope, draft, scope.secret_arn(draft.name, _six_characters()), now)
         if value is None or token is None:
             self._tell(tx, secret, Change("created", {}, {}), now)
             return secret, None
@@ -254,7 +254,7 @@ class Secrets:
         """Change metadata columns; the secret as it is afterwards."""
         columns["changed"] = to_epoch(now)
         rows.secret_update(*sorted(columns)).run(tx, row_id=secret.id, **columns)
-        changed = replace(secret, **columns)  # type: ignore[arg-type] # the caller names columns of Secret
+        changed = secret._replace(**columns)  # type: ignore[arg-type] # the caller names columns of Secret
         self._tell(tx, changed, Change("metadata", {}, {}), now)
         return changed
 
@@ -276,14 +276,14 @@ class Secrets:
             return now
         end = to_epoch(now + window)
         rows.secret_update("deleted", "changed").run(tx, row_id=secret.id, deleted=end, changed=to_epoch(now))
-        self._tell(tx, replace(secret, deleted=end), Change("deleted", {}, {}), now)
+        self._tell(tx, secret._replace(deleted=end), Change("deleted", {}, {}), now)
         return now + window
 
     def restore(self, tx: Tx, secret: Secret, now: datetime) -> None:
         """Take the mark away; nothing, where there is none."""
         if secret.deleted is not None:
             rows.secret_update("deleted", "changed").run(tx, row_id=secret.id, deleted=None, changed=to_epoch(now))
-            self._tell(tx, replace(secret, deleted=None), Change("restored", {}, {}), now)
+            self._tell(tx, secret._replace(deleted=None), Change("restored", {}, {}), now)
 
     def purge(self, tx: Tx, secret: Secret, now: datetime) -> None:
         """Remove the secret with everything it has."""
@@ -360,11 +360,17 @@ class Secrets:
 
     def _changed(self, tx: Tx, secret: Secret, change: Change, now: datetime) -> None:
         _TOUCH_CHANGED.run(tx, row_id=secret.id, changed=to_epoch(now))
-        self._tell(tx, replace(secret, changed=to_epoch(now)), change, now)
+        self._tell(tx, secret._replace(changed=to_epoch(now)), change, now)
 
     def _tell(self, tx: Tx, secret: Secret, change: Change, now: datetime) -> None:
         for watcher in self._watchers:
             watcher(tx, secret, change, now)
+
+
+def _six_characters() -> str:
+    """What makes the ARN of a secret differ from that of another one of the same name."""
+    number = SYSTEM_RANDOM.randrange(len(_ALPHABET) ** 6)
+    return "".join(_ALPHABET[number // len(_ALPHABET) ** place % len(_ALPHABET)] for place in range(6))
 
 
 _TOUCH_CHANGED = rows.secret_update("changed")

@@ -15,7 +15,7 @@ Sources: the user guide on replication and on promotion to a standalone secret; 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from math import inf
 
@@ -181,16 +181,16 @@ class Replicas:
     def _seal_again(self, tx: Tx, primary: Secret, copy: Secret, original: Version, now: datetime) -> Version:
         value = self._secrets.open(tx, primary, original)
         if value is None:
-            return replace(original, accessed=None)
+            return original._replace(accessed=None)
         new = self._secrets.vault.seal(tx, copy, original.version_id, value, now)
-        return replace(original, accessed=None, key_arn=new.key_arn, data_key=new.data_key, sealed=new.sealed)
+        return original._replace(accessed=None, key_arn=new.key_arn, data_key=new.data_key, sealed=new.sealed)
 
     def _write(self, tx: Tx, primary: Secret, copy: Secret, versions: list[Version], now: datetime) -> None:
         """Give the copy `versions` and the primary's labels, and take away what was pruned at the primary."""
         for version in versions:
             sealed = {name: getattr(version, name) for name in ("binary", "key_arn", "data_key", "sealed")}
             if not rows.fill_version.run(tx, row_id=copy.id, row_version=version.version_id, **sealed):
-                rows.insert_version.run(tx, secret_id=copy.id, **asdict(version))
+                rows.insert_version.run(tx, secret_id=copy.id, **version._asdict())
         self._secrets.relabel(tx, copy, self._secrets.labels(tx, primary), now)
         for version_id in _deprecated(tx, copy) - _deprecated(tx, primary):
             rows.delete_version.run(tx, secret_id=copy.id, version_id=version_id)
@@ -234,7 +234,7 @@ def _copy_of(primary: Secret, region: str, kms_key_id: str | None) -> Secret:
     """The replica as it will be named and sealed for; no row has its id 0."""
     scope = Scope(primary.account, region)
     arn = scope.arn("secretsmanager", primary.arn.split(":", 5)[5])
-    return replace(primary, id=0, region=region, arn=arn, kms_key_id=kms_key_id)
+    return primary._replace(id=0, region=region, arn=arn, kms_key_id=kms_key_id)
 
 
 def _may_replace(standing: Secret, primary: Secret, *, overwrite: bool) -> bool:

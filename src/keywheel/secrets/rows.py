@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
@@ -19,8 +19,7 @@ from keywheel.db.tables import version as v
 SEPARATOR = "\x1f"  # between labels in one text; a label with a control character is refused when it is put
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """The metadata of a secret. Instants are seconds since the epoch; None means "not"."""
 
     id: int
@@ -57,8 +56,7 @@ class Secret:
         return Scope(self.account, self.region)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A version of a secret: `data_key` and `sealed` are None as long as it has no value."""
 
     version_id: str
@@ -80,8 +78,8 @@ class Replica:
     message: str | None
 
 
-SECRET_COLUMNS = [field.name for field in fields(Secret)]
-_VERSION_COLUMNS = [field.name for field in fields(Version)]
+SECRET_COLUMNS = list(Secret._fields)
+_VERSION_COLUMNS = list(Version._fields)
 _REPLICA_COLUMNS = [field.name for field in fields(Replica)]
 _secret = select(*(s.c[name] for name in SECRET_COLUMNS))
 _version = select(*(v.c[name] for name in _VERSION_COLUMNS)).where(v.c.secret_id == bindparam("secret_id"))
@@ -254,4 +252,4 @@ labels_of_secrets = Statement(
 
 def as_secret(row: Row) -> Secret:
     """A row of the secret statements as a `Secret`."""
-    return Secret(*row)
+    return Secret._make(row)

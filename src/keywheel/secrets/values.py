@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from keywheel.arn import Scope, SecretRef, parse_secret_id
 from keywheel.clock import epoch_day
@@ -50,8 +51,7 @@ class Sealed:
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What GetSecretValue answers. `first_today` asks the caller to remember the access."""
 
     secret_id: int
@@ -62,6 +62,12 @@ class Reading:
     labels: list[str]
     value: Value
     first_today: bool
+
+
+def named_key(scope: Scope, kms_key_id: str | None) -> str | None:
+    """What a KmsKeyId names; None for the default key of the scope, however it is spelled."""
+    default = (None, "", DEFAULT_ALIAS, scope.arn("kms", DEFAULT_ALIAS))
+    return None if kms_key_id in default else kms_key_id
 
 
 def _context(arn: str, version_id: str) -> bytes:
@@ -81,9 +87,9 @@ class Vault:
             EncryptionFailure: the key that the secret names does not exist any more.
         """
         key, named = self.key(tx, secret.scope, secret.kms_key_id, now)
-        context = {"SecretARN": secret.arn, "SecretVersionId": version_id}
+        context = _context(secret.arn, version_id)
         data_key, wrapped = self._keys.generate_data_key(tx, key, context)
-        sealed = envelope.seal(value.data.reveal(), data_key, ciphertext.context_bytes(context))
+        sealed = envelope.seal(value.data.reveal(), data_key, context)
         return Sealed(key.arn if named else None, wrapped, sealed)
 
     def key(self, tx: Tx, scope: Scope, kms_key_id: str | None, now: datetime) -> tuple[Key, bool]:
@@ -92,10 +98,11 @@ class Vault:
         Raises:
             EncryptionFailure: there is no such key.
         """
-        if not kms_key_id or kms_key_id.endswith(DEFAULT_ALIAS):
+        named = named_key(scope, kms_key_id)
+        if named is None:
             return self._keys.default(tx, scope, now=now), False
         try:
-            return self._keys.resolve(tx, scope, kms_key_id), True
+            return self._keys.resolve(tx, scope, named), True
         except (ResourceNotFound, InvalidParameter) as error:
             raise EncryptionFailure(
                 f"Secrets Manager can't encrypt the protected secret text using the provided KMS key: {error.message}",

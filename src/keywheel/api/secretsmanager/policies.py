@@ -6,7 +6,7 @@ from datetime import datetime
 
 from keywheel.access import policy
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change, checked_text
+from keywheel.api.rooms import Rooms, change
 from keywheel.api.secretsmanager import shapes as s
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidNextToken, InvalidParameter, MalformedPolicyDocument, PublicPolicy, ResourceNotFound
@@ -20,7 +20,6 @@ def put_resource_policy(
 ) -> s.PutResourcePolicyResponse:
     """Attach a policy to a secret."""
     _refuse_name(request.policy_name)
-    checked_text(request.resource_policy, "ResourcePolicy")
     parsed = policy.parse_policy(request.resource_policy)
     if request.block_public_policy and policy.is_public(parsed):
         raise PublicPolicy("You can't attach a resource policy that allows broad access to the secret.")

@@ -19,13 +19,12 @@ def replicate_secret_to_regions(
     rooms: Rooms, caller: Caller, request: s.ReplicateSecretToRegionsRequest
 ) -> s.ReplicateSecretToRegionsResponse:
     """Copies of the secret in other Regions, kept up to date from now on."""
-    regions = replica_regions(request.add_replica_regions)
+    regions = replica_regions(caller.scope.account, request.add_replica_regions)
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.ReplicateSecretToRegionsResponse:
         overwrite = bool(request.force_overwrite_replica_secret)
-        added = rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
-        status = [replication_status(replica, None) for replica in added]
-        return s.ReplicateSecretToRegionsResponse(arn=secret.arn, replication_status=status)
+        rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
+        return s.ReplicateSecretToRegionsResponse(arn=secret.arn, replication_status=_status(rooms, tx, secret))
 
     return change(rooms, caller, request.secret_id, work)
 
@@ -36,9 +35,8 @@ def remove_regions_from_replication(
     """Delete copies."""
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.RemoveRegionsFromReplicationResponse:
-        left = rooms.replicas.remove(tx, secret, list(request.remove_replica_regions), now)
-        status = [replication_status(replica, None) for replica in left]
-        return s.RemoveRegionsFromReplicationResponse(arn=secret.arn, replication_status=status)
+        rooms.replicas.remove(tx, secret, list(request.remove_replica_regions), now)
+        return s.RemoveRegionsFromReplicationResponse(arn=secret.arn, replication_status=_status(rooms, tx, secret))
 
     return change(rooms, caller, request.secret_id, work)
 
@@ -54,6 +52,12 @@ def stop_replication_to_replica(
         return s.StopReplicationToReplicaResponse(arn=secret.arn)
 
     return rooms.database.write(work)
+
+
+def _status(rooms: Rooms, tx: Tx, secret: Secret) -> list[s.ReplicationStatusType]:
+    """The replicas of a secret as it stands now."""
+    primary = rooms.secrets.by_id(tx, secret.id) or secret
+    return [replication_status(replica, accessed) for replica, accessed in rooms.replicas.status(tx, primary)]
 
 
 def associate_cross_account_replica(

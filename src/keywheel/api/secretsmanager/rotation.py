@@ -76,9 +76,11 @@ def _refuse_uninvokable(rooms: Rooms, caller: Caller, secret_id: str, given: str
 
     Raises:
         AccessDenied: with AWS's text.
+        InvalidParameter: it is a replica, whatever function was named.
     """
     with rooms.database.point() as tx:
         secret = rooms.secrets.find(tx, caller.scope, secret_id)
+    rooms.replicas.refuse_replica(secret)
     function = given or secret.rotation_function
     if function is not None and not rooms.runners.can_run(function, secret.scope):
         raise AccessDenied(_CANNOT_INVOKE, hint=_CANNOT_INVOKE_HINT)

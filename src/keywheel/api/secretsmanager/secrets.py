@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change, checked_text, checked_token, checked_value
+from keywheel.api.rooms import Rooms, change, checked_token, checked_value
 from keywheel.api.secretsmanager import shapes as s
-from keywheel.arn import SecretRef, parse_secret_id
+from keywheel.arn import Scope, SecretRef, parse_secret_id
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidParameter, ResourceNotFound, UnsupportedOperation
@@ -20,6 +20,7 @@ from keywheel.secrets.filters import Filter
 from keywheel.secrets.ledger import Draft
 from keywheel.secrets.listing import Order
 from keywheel.secrets.rows import Replica, Secret
+from keywheel.secrets.values import named_key
 
 _DEFAULT_WINDOW_DAYS = 30
 _WINDOW_DAYS = range(7, 31)
@@ -37,9 +38,9 @@ def create_secret(rooms: Rooms, caller: Caller, request: s.CreateSecretRequest) 
     token = checked_token(request.client_request_token)
     draft = Draft(
         name=request.name,
-        description=checked_text(request.description, "Description"),
-        kms_key_id=_customer_key(request.kms_key_id),
-        type=checked_text(request.type, "Type"),
+        description=request.description,
+        kms_key_id=named_key(caller.scope, request.kms_key_id),
+        type=request.type,
         tags=_with_tags("{}", request.tags or ()),
     )
 
@@ -48,7 +49,7 @@ def create_secret(rooms: Rooms, caller: Caller, request: s.CreateSecretRequest) 
         rooms.secrets.vault.key(tx, caller.scope, draft.kms_key_id, now)
         secret, version = rooms.secrets.create(tx, caller.scope, draft, now, token=token, value=value)
         if request.add_replica_regions and secret.primary_region is None:  # a repeated call has added them already
-            regions = replica_regions(request.add_replica_regions)
+            regions = replica_regions(caller.scope.account, request.add_replica_regions)
             overwrite = bool(request.force_overwrite_replica_secret)
             rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
             secret = rooms.secrets.by_id(tx, secret.id) or secret
@@ -77,16 +78,15 @@ def update_secret(rooms: Rooms, caller: Caller, request: s.UpdateSecretRequest) 
     """Change metadata, and put a new value when the request brings one."""
     value = checked_value(request.secret_string, request.secret_binary)
     token = checked_token(request.client_request_token)
-    checked_text(request.description, "Description")
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.UpdateSecretResponse:
         columns: dict[str, object] = {}
         if request.description is not None:
             columns["description"] = request.description
         if request.type is not None:
-            columns["type"] = checked_text(request.type, "Type")
+            columns["type"] = request.type
         if request.kms_key_id is not None:
-            columns["kms_key_id"] = _customer_key(request.kms_key_id)
+            columns["kms_key_id"] = named_key(caller.scope, request.kms_key_id)
         if columns:
             secret = rooms.secrets.set(tx, secret, now, **columns)
         if request.kms_key_id is not None:
@@ -183,7 +183,7 @@ def filters_of(filters: Iterable[s.Filter] | None) -> list[Filter]:
     return [Filter(given.key or "", tuple(given.values or ())) for given in filters or ()]
 
 
-def replica_regions(regions: Iterable[s.ReplicaRegionType]) -> list[tuple[str, str | None]]:
+def replica_regions(account: str, regions: Iterable[s.ReplicaRegionType]) -> list[tuple[str, str | None]]:
     """The Regions of a request, each with its key.
 
     Raises:
@@ -191,7 +191,8 @@ def replica_regions(regions: Iterable[s.ReplicaRegionType]) -> list[tuple[str, s
     """
     if any(entry.region is None for entry in regions):
         raise InvalidParameter("Each entry of AddReplicaRegions must name a Region.")
-    return [(entry.region or "", _customer_key(entry.kms_key_id)) for entry in regions]
+    named = [(entry.region or "", entry.kms_key_id) for entry in regions]
+    return [(region, named_key(Scope(account, region), kms_key_id)) for region, kms_key_id in named]
 
 
 def replication_status(replica: Replica, accessed: float | None) -> s.ReplicationStatusType:
@@ -208,11 +209,6 @@ def replication_status(replica: Replica, accessed: float | None) -> s.Replicatio
 # --- inside
 
 
-def _customer_key(kms_key_id: str | None) -> str | None:
-    """None for the default key, however it is spelled."""
-    return None if not kms_key_id or kms_key_id.endswith(DEFAULT_ALIAS) else kms_key_id
-
-
 def _with_tags(tags: str, given: Iterable[s.Tag]) -> str:
     merged: dict[str, str] = json.loads(tags)
     for tag in given:
@@ -220,7 +216,6 @@ def _with_tags(tags: str, given: Iterable[s.Tag]) -> str:
             raise InvalidParameter("You must provide a Key for each tag.")
         if tag.key.lower().startswith("aws:"):
             raise InvalidParameter("Tag keys that begin with aws: are reserved.")
-        checked_text(tag.key + (tag.value or ""), "A tag")
         merged[tag.key] = tag.value or ""
     if len(merged) > _MOST_TAGS:
         raise InvalidParameter(f"A secret can have at most {_MOST_TAGS} tags.")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from keywheel.access.door import Caller, authorize
-from keywheel.api.rooms import Rooms, change, checked_text, checked_token, checked_value
+from keywheel.api.rooms import Rooms, change, checked_token, checked_value
 from keywheel.api.secretsmanager import shapes as s
 from keywheel.api.secretsmanager.secrets import filters_of
 from keywheel.db.statement import Tx
@@ -96,7 +96,6 @@ def update_secret_version_stage(
     rooms: Rooms, caller: Caller, request: s.UpdateSecretVersionStageRequest
 ) -> s.UpdateSecretVersionStageResponse:
     """Move a label, or take it away."""
-    checked_text(request.version_stage, "VersionStage")
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.UpdateSecretVersionStageResponse:
         after = labels.move(

@@ -39,7 +39,7 @@ class SoftwareKeyStore:
         """
         try:
             return self._root.decrypt(handle[:NONCE], handle[NONCE:], label)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short for a nonce
             raise KeyStoreError("The root key does not open this database.") from None
 
     def _unwrap(self, handle: bytes, label: bytes) -> AESGCM:
@@ -52,7 +52,8 @@ class SoftwareKeyStore:
 
     def decrypt(self, handle: bytes, label: bytes, ciphertext: bytes, context: bytes) -> bytes:
         """The plaintext again."""
+        cipher = self._cipher(handle, label)
         try:
-            return self._cipher(handle, label).decrypt(ciphertext[:NONCE], ciphertext[NONCE:], context)
-        except InvalidTag:
+            return cipher.decrypt(ciphertext[:NONCE], ciphertext[NONCE:], context)
+        except (InvalidTag, ValueError):  # as above
             raise DecryptionFailure("The ciphertext does not belong to this key and encryption context.") from None

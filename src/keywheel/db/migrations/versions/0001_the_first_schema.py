@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("version_id", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["secret_id"], ["secret.id"], name=op.f("fk_label_secret_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("secret_id", "label", name=op.f("pk_label")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "replica",
