@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,11 @@ def _kill_and_recover(site: Site, strategy: str, process: str, number: int, poin
     server = site.start_fused(process, number)
     before: dict[str, str] = {}
     try:
-        api = client(server.url(), site.data)
-        before = json.loads(api.get_secret_value(SecretId=name)["SecretString"])
-        _rotate(api, name, strategy, token)
-    except (BotoCoreError, ClientError, AssertionError):
-        pass  # it died meanwhile, perhaps while it started
-    try:
+        # It may die before it answers, even while it starts; and then another program may get its port and answer.
+        with suppress(BotoCoreError, ClientError, AssertionError, KeyError):
+            api = client(server.url(), site.data)
+            before = json.loads(api.get_secret_value(SecretId=name)["SecretString"])
+            _rotate(api, name, strategy, token)
         assert server.died_within(SETTLE_SECONDS), f"no death at {where}"
     finally:
         server.kill()
