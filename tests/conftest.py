@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+# For histories of calls on a real store, of which each costs what it costs.
+settings.register_profile("ci", max_examples=25, stateful_step_count=20, deadline=None)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A private PostgreSQL, of the system's packages or else of the wheel."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+
 from demo.application import Application
 from demo.report import Result
 from demo.rotations import ALTERNATING, SINGLE, Case, Version
-
 from keywheel.cli.address import find_server
 from keywheel.cli.client import Client
 from keywheel.config import load_settings

@@ -97,7 +97,7 @@ LEAVES: dict[str, Callable[[Sensitive[Any]], object]] = {
     "deepcopy": copy.deepcopy,
     "hash": hash,
     "a dict of a dataclass": lambda value: asdict(Holder("a", value)),
-    "iteration": lambda value: list(cast(Any, value)),  # noqa: PLW0108 - the cast is needed
+    "iteration": lambda value: list(cast(Any, value)),
     "concatenation": lambda value: cast(Any, value) + "",
     "its attributes": vars,
 }

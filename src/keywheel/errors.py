@@ -31,6 +31,7 @@ class CallerError(KeywheelError):
     """The request cannot be served as it stands; the caller has to change it."""
 
     code: ClassVar[str] = "ValidationException"
+    status: ClassVar[int] = 400
     default_hint = "Correct the request and send it again."
 
 
@@ -61,6 +62,14 @@ class RequestTooLarge(CallerError):
     """The body is over the limit."""
 
     code = "RequestEntityTooLargeException"
+    status = 413
+
+
+class RequestTimeout(CallerError):
+    """The body did not arrive in time."""
+
+    code = "RequestTimeoutException"
+    status = 408
 
 
 class InvalidParameter(CallerError):

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from botocore.loaders import Loader
 from rich.pretty import pretty_repr
-from tools import generate_shapes
 
 from keywheel.api import wire
 from keywheel.api.secretsmanager import shapes
 from keywheel.errors import ValidationFailed
+from tools import generate_shapes
 
 MODEL = Loader().load_service_model("secretsmanager", "service-2")
 OPERATIONS = sorted(MODEL["operations"])

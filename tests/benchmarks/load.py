@@ -20,7 +20,7 @@ _MOST = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one measurement saw. Times are seconds."""
+    """What one measurement saw. Times are seconds; `cpu` is the server's, `own_cpu` the generator's."""
 
     replies: int
     refused: int
@@ -28,6 +28,7 @@ class Sample:
     p50: float
     p99: float
     cpu: float
+    own_cpu: float
     first_refusal: bytes = b""
 
     @property
@@ -162,9 +163,9 @@ def drive(
     """
     run = _Drive(port, iter(requests) if once else cycle(requests), connections)
     try:
-        before = cpu()
+        before, own_before = cpu(), time.process_time()
         seconds = run.run(seconds)
-        used = cpu() - before
+        own, used = time.process_time() - own_before, cpu() - before
     finally:
         run.close()
     took = sorted(run.took)
@@ -175,5 +176,6 @@ def drive(
         p50=took[len(took) // 2],
         p99=took[len(took) * 99 // 100],
         cpu=used,
+        own_cpu=own,
         first_refusal=run.refusals[0] if run.refusals else b"",
     )

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from keywheel.credentials import read_credentials
 from keywheel.sensitive import Sensitive
 from tests.benchmarks.load import drive
 from tests.benchmarks.processes import cpu_seconds, family, unique_memory
 from tests.benchmarks.workloads import Signer, creations
-from tests.support.servers import free_port, listening
+from tests.support.keywheel_server import KeywheelServer
+from tests.support.servers import _die_with_parent, free_port, listening
 
 _BIN = Path(sys.executable).parent
 _PATIENCE = 30.0
 _STRANGER = Signer("AKIAIOSFODNN7EXAMPLE", Sensitive("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"))  # AWS's own example
 
 
-class Subject:
-    """A server process that is up. A context manager."""
+class Subject(ABC):
+    """A server that is up. A context manager."""
 
-    def __init__(self, name: str, command: Sequence[str], *, signer: Signer = _STRANGER, **popen: Any) -> None:
-        self.name = name
-        self.signer = signer
-        self.port = 0
-        self._process = subprocess.Popen(list(command), text=True, **popen)
+    name: str
+    port: int
+    signer: Signer = _STRANGER
 
     @property
+    @abstractmethod
     def pid(self) -> int:
         """The process that was started."""
-        return self._process.pid
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it."""
 
     def cpu(self) -> float:
         """The CPU seconds of its whole process tree until now."""
@@ -49,12 +51,34 @@ class Subject:
         requests = self.signer.requests("CreateSecret", creations(secrets), self.port)
         sample = drive(self.port, requests, connections=32, seconds=600.0, once=True)
         if sample.refused:
-            raise RuntimeError(f"{self.name} refused to create secrets: {sample.first_refusal.decode()[-300:]}")
+            raise RuntimeError(f"{self.name} refuses to create secrets: {sample.first_refusal.decode()[-300:]}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Process(Subject):
+    """A server that is one child process."""
+
+    def __init__(self, name: str, command: Sequence[str], *, prints_port: bool = False) -> None:
+        self.name = name
+        output = subprocess.PIPE if prints_port else subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            list(command),
+            text=True,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
@@ -63,87 +87,67 @@ class Subject:
         self._process.wait()
 
 
-class Bare(Subject):
+class Bare(_Process):
     """A server of `bare.py`."""
 
     def __init__(self, kind: str) -> None:
-        command = [sys.executable, "-m", "tests.benchmarks.bare", kind]
-        super().__init__(f"bare {kind}", command, stdout=subprocess.PIPE)
+        super().__init__(f"bare {kind}", [sys.executable, "-m", "tests.benchmarks.bare", kind], prints_port=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
 
-class Moto(Subject):
+class Moto(_Process):
     """moto's server as it is shipped."""
 
     def __init__(self) -> None:
-        port = free_port()
-        command = [str(_BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-        super().__init__("moto", command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.port = port
+        self.port = free_port()
+        super().__init__("moto", [str(_BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)])
         end = time.monotonic() + _PATIENCE
-        while not listening(port):
+        while not listening(self.port):
             if time.monotonic() > end or self._process.poll() is not None:
                 raise RuntimeError("moto_server did not start")
             time.sleep(0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a keywheel server is started."""
-
-    store: str | None = None  # a PostgreSQL address; None: SQLite in the data directory
-    parent: str | None = None  # where the data directory is made
-    workers: int = 1
-    role: str = "api"
-
-
 class Keywheel(Subject):
-    """`keywheel init` and `keywheel serve`, as an operator runs them."""
+    """`keywheel init` and `keywheel serve`, as an operator runs them.
 
-    def __init__(self, name: str, options: Options) -> None:
-        self.data = Path(tempfile.mkdtemp(prefix="keywheel-bench-", dir=options.parent))
-        self._role = options.role
-        store = [] if options.store is None else ["--database", options.store]
-        command = [str(_BIN / "keywheel"), "init", "--data", str(self.data), *store]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        self._log = (self.data / "server.log").open("w")
-        command = [str(_BIN / "keywheel"), "serve", "--data", str(self.data), "--port", "0", *store]
-        command += ["--workers", str(options.workers), "--role", options.role, "--log-level", "info"]
-        signer = Signer(*read_credentials(self.data / "credentials"))
-        super().__init__(name, command, signer=signer, stderr=self._log, stdout=subprocess.DEVNULL)
-        self.port = self._announced()
+    Args:
+        store: a PostgreSQL address; None: SQLite in the data directory.
+        parent: where the data directory is made.
+    """
 
-    def _announced(self) -> int:
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end and self._process.poll() is None:
-            for line in self.log():
-                if line.get("event") == "server.started" and "url" in line:
-                    port = int(line["url"].rpartition(":")[2])
-                    if listening(port):
-                        return port
-            time.sleep(0.05)
-        raise RuntimeError(f"keywheel did not start: {(self.data / 'server.log').read_text()[-2000:]}")
+    def __init__(
+        self, name: str, *, store: str | None = None, parent: str | None = None, workers: int = 1, role: str = "api"
+    ) -> None:
+        self.name = name
+        self._role = role
+        self._directory = Path(tempfile.mkdtemp(prefix="keywheel-bench-", dir=parent))
+        self._server = KeywheelServer(self._directory, store, ["--workers", str(workers), "--role", role])
+        self._server.__enter__()
+        self.port = int(self._server.url.rpartition(":")[2])
+        self.signer = Signer(*read_credentials(self._server.data / "credentials"))
 
-    def log(self) -> list[dict[str, Any]]:
-        """The lines that it logged so far."""
-        lines = (self.data / "server.log").read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+    @property
+    def pid(self) -> int:
+        return self._server.pid
 
-    def workers(self) -> list[int]:
-        """The API processes. The engine is forked last."""
-        children = family(self.pid)[1:]
-        return children[:-1] if self._role == "all" else children
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self._server.data / "keywheel.db"
 
+    @property
     def engine(self) -> int:
-        """The engine's process."""
+        """The process of the engine, which is forked last."""
         return family(self.pid)[-1]
 
+    @property
     def worker_memory(self) -> int:
-        """The bytes that each API process has for itself, at the most."""
-        return max(unique_memory(pid) for pid in self.workers())
+        """The bytes that an API process has for itself: of several, the most."""
+        children = family(self.pid)[1:]
+        return max(unique_memory(pid) for pid in (children[:-1] if self._role == "all" else children))
 
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
-        self._log.close()
-        shutil.rmtree(self.data, ignore_errors=True)
+    def stop(self) -> None:
+        self._server.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)

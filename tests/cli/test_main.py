@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 import pytest
-from tools import check_help
 
 from keywheel.cli.main import cli
 from tests.support.keywheel_server import clean_environment, run_keywheel
+from tools import check_help
 
 HEAVY = {"sqlalchemy", "alembic", "cryptography", "httpx2", "psycopg", "uvicorn", "structlog", "rich"}
 

@@ -210,6 +210,17 @@ def test_a_call_on_the_writer_is_told_when_the_commit_fails(database: SqliteData
         future.result()
 
 
+def test_a_call_that_was_given_up_before_its_turn_is_not_done(database: SqliteDatabase) -> None:
+    """And the writer goes on with the next one."""
+    may_go = threading.Event()
+    database.later(lambda tx: may_go.wait())
+    given_up = database.writer.submit(database.write, partial(notes.write, name="a"))
+    assert given_up.cancel()
+    may_go.set()
+    database.write(partial(notes.write, name="b"))
+    assert notes.all_of(database) == ["b"]
+
+
 # --- opening -------------------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
-from tests.support.memory_target import MemoryTarget
-from tests.support.stores import BuildHouse
 
 from keywheel.rotation.runners import Runners
 from keywheel.rotator import AlternatingUsers, Credential, SingleUser
 from keywheel.testing import ManualClock
+from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
+from tests.support.memory_target import MemoryTarget
+from tests.support.stores import BuildHouse
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import psycopg
 import pytest
+
 from tests.crash.ledger import create_secret
 from tests.crash.process import Process, client
 from tests.support.servers import PostgresServer

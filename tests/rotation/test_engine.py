@@ -6,10 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account, token
-from tests.support.memory_target import MemoryTarget
-from tests.support.servers import PostgresServer
-from tests.support.stores import BuildHouse
 
 from keywheel.clock import to_epoch
 from keywheel.errors import InvalidParameter, InvalidRequest, ResourceNotFound
@@ -17,6 +13,10 @@ from keywheel.rotation.machine import Step
 from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
 from keywheel.testing import ManualClock
+from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account, token
+from tests.support.memory_target import MemoryTarget
+from tests.support.servers import PostgresServer
+from tests.support.stores import BuildHouse
 
 IN_PROGRESS = "A previous rotation isn't complete. That rotation will be reattempted."
 BOTH = pytest.mark.parametrize(

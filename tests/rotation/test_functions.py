@@ -10,10 +10,6 @@ from collections.abc import Iterator
 import boto3
 import pytest
 import uvicorn
-from tests.support.account import SCOPE, SINGLE_USER, Account, function_arn
-from tests.support.lambda_host import Event, LambdaHost
-from tests.support.memory_target import MemoryTarget
-from tests.support.servers import PostgresServer
 
 from keywheel.access.access_keys import Role, new_access_key
 from keywheel.api.connections import Connection
@@ -26,6 +22,10 @@ from keywheel.rotation.runners import Runners
 from keywheel.rotator import Credential, SingleUser
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
 from keywheel.testing import ManualClock, closed_port
+from tests.support.account import SCOPE, SINGLE_USER, Account, function_arn
+from tests.support.lambda_host import Event, LambdaHost
+from tests.support.memory_target import MemoryTarget
+from tests.support.servers import PostgresServer
 
 NAME = "my-rotation"
 ARN = function_arn(NAME)

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from tests.support.account import SINGLE_USER, Account
-from tests.support.memory_target import MemoryTarget
 
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import Fenced, ResourceNotFound
@@ -18,6 +16,8 @@ from keywheel.rotation.machine import Outcome, Step
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.worker import Engine, Pace
 from keywheel.secrets.labels import CURRENT
+from tests.support.account import SINGLE_USER, Account
+from tests.support.memory_target import MemoryTarget
 
 LEASE = timedelta(seconds=30)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from tests.support.memory_target import MemoryTarget
 
 from keywheel.rotator import Credential
 from keywheel.testing import TargetContract
+from tests.support.memory_target import MemoryTarget
 
 
 class TestMemoryTarget(TargetContract):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
-from tests.support.memory_target import MemoryTarget
 
 from keywheel.errors import InvalidRequest
 from keywheel.rotation.machine import Step
 from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
+from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
+from tests.support.memory_target import MemoryTarget
 
 BOTH = pytest.mark.parametrize(
     ("name", "function"), [("app", SINGLE_USER), ("pair", ALTERNATING_USERS)], ids=["single-user", "alternating-users"]

@@ -6,8 +6,6 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
-from tests.support.memory_target import MemoryTarget
 
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.errors import InvalidRequest, TargetRefused
@@ -15,6 +13,8 @@ from keywheel.rotation.machine import FUNCTION_ATTEMPTS, REATTEMPT, Step
 from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
 from keywheel.testing import captured_log
+from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
+from tests.support.memory_target import MemoryTarget
 
 BOTH = pytest.mark.parametrize(
     ("name", "function"), [("app", SINGLE_USER), ("pair", ALTERNATING_USERS)], ids=["single-user", "alternating-users"]

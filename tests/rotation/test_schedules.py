@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account, token
-from tests.support.memory_target import MemoryTarget
 
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.secrets.labels import PENDING
+from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account, token
+from tests.support.memory_target import MemoryTarget
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)  # a Thursday
 

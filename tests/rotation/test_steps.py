@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from tests.support.memory_target import HOST, PORT, MemoryTarget
 
 from keywheel.errors import Fenced, LoginRefused, SecretMalformed, TargetRefused, TargetUnavailable
 from keywheel.rotation.machine import Step
 from keywheel.rotation.steps import CURRENT, PENDING, PREVIOUS, run_step
 from keywheel.rotator import CLONE_SUFFIX, AlternatingUsers, Credential, SingleUser, Strategy
 from keywheel.sensitive import Sensitive
+from tests.support.memory_target import HOST, PORT, MemoryTarget
 
 SECRET, MASTER = "app-secret", "master-secret"
 NEW_PASSWORD = "drawn-by-the-store"

@@ -23,7 +23,7 @@ from keywheel.access.sigv4 import Request
 from keywheel.api import wire
 from keywheel.api.operations import TABLE, Handler, Operation, resource_of
 from keywheel.api.rooms import Rooms
-from keywheel.errors import CallerError, RequestTooLarge, UnknownOperation
+from keywheel.errors import CallerError, RequestTimeout, RequestTooLarge, UnknownOperation
 
 _log = structlog.get_logger("keywheel.api")
 
@@ -34,11 +34,12 @@ Answer = tuple[int, bytes, str | None]
 """The status, the body and, for an error, its code."""
 _THREADS = 32
 _LARGE = 16_384  # a body that takes longer to read than the event loop may be held up
+_HEARD_OUT = 16  # how many times the limit of a body is read before the connection is cut
 _JSON = (b"content-type", b"application/x-amz-json-1.1")
 
 
 class Disconnected(Exception):
-    """The client went away, or was too slow."""
+    """The client went away."""
 
 
 class App:
@@ -68,10 +69,10 @@ class App:
             status, answer, code = await self._operation(scope, body, request_id)
         except Disconnected:
             return
-        except RequestTooLarge as error:
-            status, answer, code = 413, wire.error_body(error), error.code
+        except (RequestTooLarge, RequestTimeout) as error:
+            status, answer, code = error.status, wire.error_body(error), error.code
         headers = _headers(answer, request_id, code)
-        if status == 413:
+        if status in (RequestTooLarge.status, RequestTimeout.status):
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
@@ -124,35 +125,32 @@ class App:
     @staticmethod
     def _refused(error: Exception, operation: Operation | None, request_id: str) -> Answer:
         if isinstance(error, CallerError):
-            return 400, wire.error_body(error), error.code
+            return error.status, wire.error_body(error), error.code
         frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
         action = "" if operation is None else operation.action
         _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=request_id)
         return 500, wire.error_body(error), wire.error_code(error)
 
     async def _body(self, receive: Receive) -> bytes:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            return self._limited(message.get("body", b""))
         try:
             async with asyncio.timeout(self._request_seconds):
-                return await self._rest(message, receive)
+                return await self._whole(receive)
         except TimeoutError:
-            raise Disconnected from None
+            raise RequestTimeout(f"The request did not arrive within {self._request_seconds:g} seconds.") from None
 
-    async def _rest(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
-        parts = bytearray()
-        while True:
+    async def _whole(self, receive: Receive) -> bytes:
+        """The body. Of one that is too large a part is read and dropped: a client that still sends hears no answer."""
+        body, size, more = bytearray(), 0, True
+        while more and size <= self._body_limit * _HEARD_OUT:
+            message = await receive()
             if message["type"] != "http.request":
                 raise Disconnected
-            parts += message.get("body", b"")
-            self._limited(parts)
-            if not message.get("more_body"):
-                return bytes(parts)
-            message = await receive()
-
-    def _limited(self, body: bytes | bytearray) -> bytes:
-        if len(body) > self._body_limit:
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= self._body_limit:
+                body += part
+            more = message.get("more_body", False)
+        if size > self._body_limit:
             raise RequestTooLarge(f"The request body is over the limit of {self._body_limit} bytes.")
         return bytes(body)
 

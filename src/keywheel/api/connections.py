@@ -54,10 +54,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what came. A head that it leaves open is waited for; a body that it leaves open goes uvicorn's way."""
         super().data_received(data)
-        if self._in_head and self._until is None:
-            self._until = self.loop.time() + HEAD_SECONDS
         if self._body is not None and not self.transport.is_closing():
             self._hand_over()
+        if self._until is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
+            self._until = self.loop.time() + HEAD_SECONDS  # also after a line that begins no request
 
     def on_message_begin(self) -> None:
         """A head has begun."""

@@ -209,12 +209,14 @@ def _blob(value: str) -> bytes:
 def _refuse_nul(value: Any, declared: inspect.Type, name: str = "") -> None:
     """Raises: InvalidParameter, which names the member."""
     kind, sensitive = _unwrapped(declared)
+    if value is None:
+        return
     if isinstance(kind, inspect.StructType):
         for field in kind.fields:
             if field.encode_name not in _REFUSED_LATER:
                 _refuse_nul(value.get(field.encode_name), field.type, field.encode_name)
     elif isinstance(kind, inspect.ListType):
-        for item in value or ():
+        for item in value:
             _refuse_nul(item, kind.item_type, name)
     elif isinstance(value, str) and "\0" in value and not sensitive:
         raise InvalidParameter(f"{name} can't hold a NUL character.")

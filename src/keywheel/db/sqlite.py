@@ -165,7 +165,8 @@ class SqliteDatabase:
         self._local.tx = self._writing
         while (job := self._jobs.get()) is not None:
             batch, last = self._gather(job)
-            self._commit(connection, batch)
+            # What was given up before its turn is not done.
+            self._commit(connection, [each for each in batch if each.future.set_running_or_notify_cancel()])
             if last:
                 break
         connection.close()

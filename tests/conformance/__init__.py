@@ -1,0 +1,1 @@
+"""keywheel seen from outside: what AWS's clients, raw HTTP and hostile callers get from a real server."""
