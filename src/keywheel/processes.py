@@ -19,6 +19,7 @@ from keywheel.errors import KeywheelError
 _log = structlog.get_logger("keywheel.server")
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _RESTART_SECONDS = 1.0  # a child that dies at once is not started more often than this
+_HOPELESS_DEATHS, _HOPELESS_SECONDS = 8, 30.0  # so many deaths of one child in so short a time
 _STOP_SECONDS = 40.0  # how long a child may take to end before it is killed
 
 
@@ -41,7 +42,8 @@ def on_terminate(stop: Callable[[], None]) -> None:
         _thread.start_new_thread(stop, ())
 
     for number in _ENDING:
-        signal.signal(number, handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a child leaves Ctrl-C to its parent
+            signal.signal(number, handler)
 
 
 def supervise(children: list[Child], *, ready: Callable[[], None]) -> int:
@@ -51,18 +53,30 @@ def supervise(children: list[Child], *, ready: Callable[[], None]) -> int:
     # The write end stays open in the parent alone: a child reads its end to learn that the parent is gone.
     alive_read, alive_write = os.pipe()
     running = {_fork(child, alive_read, alive_write): child for child in children}
+    deaths: dict[str, list[float]] = {}
     ready()
     while not stopping.is_set():
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended in running:
             child = running.pop(ended)
             _log.error("server.child-died", child=child.name, status=status)
+            if _is_hopeless(deaths.setdefault(child.name, [])):
+                _log.error("server.gave-up", child=child.name)
+                _stop(running)
+                return 1
             stopping.wait(_RESTART_SECONDS)
             if not stopping.is_set():
                 running[_fork(child, alive_read, alive_write)] = child
         else:
             stopping.wait(0.2)
     return _stop(running)
+
+
+def _is_hopeless(deaths: list[float]) -> bool:
+    """Note a death; whether there were too many of late for another start to help. Then our watcher must know."""
+    now = time.monotonic()
+    deaths[:] = [*(death for death in deaths if now - death < _HOPELESS_SECONDS), now]
+    return len(deaths) >= _HOPELESS_DEATHS
 
 
 def _fork(child: Child, alive_read: int, alive_write: int) -> int:

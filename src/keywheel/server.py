@@ -93,8 +93,12 @@ def build(
     database = open_database(settings.database_url)
     database = database if around is None else around(database)
     keys = Keys(root)
-    with database.point() as tx:
-        keys.check(tx)
+    try:
+        with database.point() as tx:
+            keys.check(tx)
+    except Exception:
+        database.close()
+        raise
     secrets = Secrets(keys)
     rooms = Rooms(
         database=database,
@@ -152,6 +156,7 @@ def engine_lock(settings: Settings) -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        file.close()
         raise ConfigurationError(
             f"Another keywheel engine runs on {settings.directory}.", hint="Stop it first, or use --role api."
         ) from None

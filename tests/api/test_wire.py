@@ -57,6 +57,40 @@ def test_a_blob_arrives_as_its_bytes() -> None:
     assert request.secret_binary == b"\x00\xff"
 
 
+@pytest.mark.parametrize(
+    ("shape", "members", "named"),
+    [
+        (shapes.DescribeSecretRequest, {"SecretId": "\0"}, "SecretId"),
+        (shapes.UntagResourceRequest, {"SecretId": "db", "TagKeys": ["k", "k\0"]}, "TagKeys"),
+        (shapes.TagResourceRequest, {"SecretId": "db", "Tags": [{"Key": "k", "Value": "\0"}]}, "Value"),
+        (shapes.RotateSecretRequest, {"SecretId": "db", "ClientRequestToken": "\0" * 32}, "ClientRequestToken"),
+        (shapes.PutSecretValueRequest, {"SecretId": "db\0", "SecretString": "\0"}, "SecretId"),
+    ],
+)
+def test_a_nul_character_in_a_text_that_is_stored_or_looked_up_is_refused(
+    shape: type[msgspec.Struct], members: dict[str, Any], named: str
+) -> None:
+    """The member is named, wherever it stands."""
+    error = refusal(body(**members), shape)
+    assert isinstance(error, errors.InvalidParameter)
+    assert error.message == f"{named} can't hold a NUL character."
+
+
+@pytest.mark.parametrize(
+    ("shape", "members"),
+    [
+        (shapes.PutSecretValueRequest, {"SecretId": "db", "SecretString": "\0"}),
+        (shapes.CreateSecretRequest, {"Name": "db\0"}),
+        (shapes.DescribeSecretRequest, {"SecretId": "db", "Unknown": "\0"}),
+        (shapes.DescribeSecretRequest, {"SecretId": r"db\u0000"}),
+    ],
+    ids=["a secret value", "a name, which the ledger refuses in AWS's words", "an unknown member", "no NUL at all"],
+)
+def test_a_nul_character_elsewhere_is_let_through(shape: type[msgspec.Struct], members: dict[str, Any]) -> None:
+    """It does no harm there."""
+    wire.decode(body(**members), shape)
+
+
 # --- bodies that break a constraint ------------------------------------------------------------------------------
 
 NULL = "Member must not be null"

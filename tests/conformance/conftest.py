@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.server import Server, fresh, fresh_region
+from tests.conformance.server import Server, fresh, fresh_region, pair_in
 from tests.support.keywheel_server import KeywheelServer
 from tests.support.servers import PostgresServer
 from tests.support.stores import postgres_url
@@ -27,6 +27,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Server(process, database_url)
         assert process.alive
     log = process.log.read_text(encoding="utf-8").splitlines()
+    assert not any(pair_in(process.data / "credentials").secret in line for line in log)
     # Ours, and what uvicorn says of an application that raised something or did not answer.
     assert [line for line in log if "api.fault" in line or "ASGI" in line or "Traceback" in line] == []
 

@@ -10,6 +10,7 @@ import pytest
 
 from keywheel.testing.network import closed_port
 from tests.conformance.server import Server, fresh, refusal, stages, token, until
+from tests.support.servers import PostgresServer
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:{}"
 SINGLE = FUNCTION.format("keywheel-postgres-single-user")
@@ -267,6 +268,19 @@ def test_not_rotating_immediately_tests_a_copy_and_takes_it_away(server: Server,
     assert found == {"RotationEnabled": True, "RotationLambdaARN": SINGLE}
     events = server.post("ListRotationEvents", {"SecretId": secret}, prefix="keywheel.").json["Events"]
     assert [event["Event"] for event in events] == ["TestRotationFailed", "TestRotationStarted"]
+
+
+def test_a_test_that_succeeds_changes_nothing(server: Server, api: Any, name: str, postgres: PostgresServer) -> None:
+    """It logs in with the current value, and says so in the journal; the password stays."""
+    value = postgres.new_user().to_json().reveal()
+    version = api.create_secret(Name=name, SecretString=value)["VersionId"]
+    start(api, name, RotationLambdaARN=SINGLE, RotateImmediately=False)
+    until(lambda: server.rotation(name).get("State") == "ok" or None)
+    assert {version: {CURRENT}} == stages(api, name)
+    assert value == api.get_secret_value(SecretId=name)["SecretString"]
+    events = server.post("ListRotationEvents", {"SecretId": name}, prefix="keywheel.").json["Events"]
+    assert [event["Event"] for event in events] == ["TestRotationSucceeded", "TestRotationStarted"]
+    assert "LastRotatedDate" not in rotation_members(api, name)
 
 
 # --- cancelling ------------------------------------------------------------------------------------------------------

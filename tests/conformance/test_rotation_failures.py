@@ -10,19 +10,23 @@ import psycopg
 import pytest
 
 from keywheel.testing.network import closed_port
-from tests.conformance.server import Server, fresh, stages, token, until
+from tests.conformance.server import Server, fresh, refusal, stages, token, until
 from tests.support.servers import Authority, PostgresServer
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:keywheel-postgres-{}"
-POLICY = """
-CREATE FUNCTION no_new_passwords() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$
-"""
 
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[PostgresServer]:
     """A PostgreSQL with TLS, whose certificate nobody knows."""
     with PostgresServer(authority=Authority()) as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[PostgresServer]:
+    """A PostgreSQL with a password policy."""
+    with PostgresServer(settings={"shared_preload_libraries": "passwordcheck"}) as postgres:
         yield postgres
 
 
@@ -172,14 +176,33 @@ def test_a_certificate_that_is_not_the_targets_is_refused(
     assert logs_in(secured, secret)
 
 
-def test_a_password_that_a_policy_rejects_is_told_apart(server: Server, postgres: PostgresServer) -> None:
-    """As PasswordRejected; the old one still works."""
-    secret = secret_of(postgres)
-    attempt = Attempt(server, secret)
-    entry = attempt.told("failed")
-    assert entry["Code"] == "PasswordRejected"
-    attempt.check_nothing_moved()
-    assert logs_in(postgres, secret)
+def test_a_password_that_a_policy_rejects_is_told_apart(server: Server, strict: PostgresServer) -> None:
+    """As PasswordRejected, while the old one still works; the next attempt draws another, and succeeds.
+
+    What PostgreSQL's passwordcheck sees in a verifier is that it is of the user's own name. So that is put by hand as
+    the pending value, while a broken current value keeps the rotation from drawing one.
+    """
+    secret = secret_of(strict)
+    attempt = Attempt(server, "no JSON")
+    attempt.told("failed")
+    api, where = attempt.api, {"SecretId": attempt.name}
+    broken = api.get_secret_value(**where)["VersionId"]
+    good = api.put_secret_value(**where, SecretString=json.dumps(secret), VersionStages=["good"])["VersionId"]
+    weak = json.dumps({**secret, "password": secret["username"]})
+    api.put_secret_value(**where, ClientRequestToken=attempt.version, SecretString=weak, VersionStages=["AWSPENDING"])
+    move = {"VersionStage": "AWSCURRENT", "MoveToVersionId": good, "RemoveFromVersionId": broken}
+    api.update_secret_version_stage(**where, **move)
+    assert refusal(api.rotate_secret, **where)[0] == "InvalidRequestException"  # which attempts it again
+    entry = until(lambda: _failed_as(server, attempt.name, "PasswordRejected"))
+    assert entry["Step"] == "set"
+    assert good == api.get_secret_value(**where)["VersionId"]
+    assert logs_in(strict, secret)
+    assert not logs_in(strict, json.loads(weak))
+    assert refusal(api.rotate_secret, **where)[0] == "InvalidRequestException"
+    until(lambda: api.describe_secret(**where).get("LastRotatedDate"))
+    read = api.get_secret_value(**where)
+    assert read["VersionId"] not in (attempt.version, good)
+    assert logs_in(strict, json.loads(read["SecretString"]))
 
 
 def test_a_corrected_secret_rotates(server: Server, postgres: PostgresServer) -> None:
@@ -197,6 +220,11 @@ def test_a_corrected_secret_rotates(server: Server, postgres: PostgresServer) ->
     assert not logs_in(postgres, secret)
     entry = until(lambda: _at_rest(server, attempt.name))
     assert {"Code", "Reason", "NextTry"}.isdisjoint(entry)
+
+
+def _failed_as(server: Server, name: str, code: str) -> dict[str, Any] | None:
+    entry = server.rotation(name)
+    return entry if (entry["State"], entry.get("Code")) == ("failed", code) else None
 
 
 def _at_rest(server: Server, name: str) -> dict[str, Any] | None:

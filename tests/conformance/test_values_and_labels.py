@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.conformance.server import Server, refusal, stages, token
 
@@ -463,3 +466,59 @@ def test_put_needs_a_value(api: Any, name: str) -> None:
     api.create_secret(Name=name)
     expected = ("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
     assert expected == refusal(api.put_secret_value, SecretId=name)
+
+
+# --- many at once --------------------------------------------------------------------------------------------------
+
+
+def at_once(call: Callable[[int], Any], number: int = 16) -> list[Any]:
+    """What `call` gives or raises, for each number, all of them at the same time."""
+    begin = threading.Barrier(number)
+
+    def one(index: int) -> Any:
+        begin.wait()
+        try:
+            return call(index)
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(one, range(number)))
+
+
+def test_one_name_is_created_once(api: Any, name: str) -> None:
+    """Of parallel calls one succeeds, and the others find the name taken."""
+    answers = at_once(lambda index: api.create_secret(Name=name, SecretString=str(index)))
+    assert answers.count("ResourceExistsException") == len(answers) - 1
+    (created,) = [answer for answer in answers if isinstance(answer, dict)]
+    assert stages(api, name) == {created["VersionId"]: {CURRENT}}
+
+
+def test_one_token_creates_once(api: Any, name: str) -> None:
+    """Parallel calls with one token and one value all succeed, with one secret."""
+    version = token()
+    answers = at_once(lambda _: api.create_secret(Name=name, SecretString="v", ClientRequestToken=version))
+    assert {(answer["ARN"], answer["VersionId"]) for answer in answers} == {
+        (api.describe_secret(SecretId=name)["ARN"], version)
+    }
+
+
+def test_parallel_values_leave_one_current_and_one_previous(api: Any, name: str) -> None:
+    """Each is a version; the last two hold the labels."""
+    api.create_secret(Name=name, SecretString="first")
+    answers = at_once(lambda index: api.put_secret_value(SecretId=name, SecretString=str(index)))
+    held = stages(api, name)
+    assert sorted(map(sorted, held.values())) == [[CURRENT], [PREVIOUS]]
+    assert set(held) <= {answer["VersionId"] for answer in answers}
+    listed = api.list_secret_version_ids(SecretId=name, IncludeDeprecated=True)["Versions"]
+    assert len(listed) == len(answers) + 1
+
+
+def test_no_version_is_removed_on_its_first_day(api: Any, name: str) -> None:
+    """However many there are: each can still be read."""
+    ids = [api.create_secret(Name=name, SecretString="0")["VersionId"]]
+    ids += [api.put_secret_value(SecretId=name, SecretString=str(number))["VersionId"] for number in range(1, 120)]
+    assert api.get_secret_value(SecretId=name, VersionId=ids[0])["SecretString"] == "0"
+    first = api.list_secret_version_ids(SecretId=name, IncludeDeprecated=True)
+    rest = api.list_secret_version_ids(SecretId=name, IncludeDeprecated=True, NextToken=first["NextToken"])
+    assert ids == [entry["VersionId"] for entry in first["Versions"] + rest["Versions"]]

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from keywheel.clock import to_epoch
-from keywheel.errors import InvalidParameter, InvalidRequest, ResourceNotFound
+from keywheel.errors import InvalidParameter, InvalidRequest, LimitExceeded, ResourceNotFound
 from keywheel.rotation.machine import Step
 from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
@@ -164,6 +164,22 @@ def test_a_pending_label_that_somebody_left_blocks_until_it_is_removed(account: 
     account.move("app", PENDING, away_from=account.labels("app")[PENDING])
     account.rotated("app", SINGLE_USER)
     assert account.events("app") == ["RotationStarted", "RotationSucceeded"]
+
+
+def test_a_secret_with_no_room_for_a_label_is_not_rotated(account: Account) -> None:
+    """Twenty labels are the most; the call says so, and nothing is configured."""
+    account.put("app", "a value", *(f"label-{n}" for n in range(19)))
+    with pytest.raises(LimitExceeded):
+        account.rotate("app", SINGLE_USER)
+    assert account.describe("app").rotation_enabled is None
+
+
+def test_a_secret_with_room_for_one_label_is_rotated(account: Account, target: MemoryTarget) -> None:
+    """AWSPENDING takes the room, and AWSPREVIOUS has it afterwards."""
+    account.put("app", "a value", *(f"label-{n}" for n in range(18)))
+    version = account.rotated("app", SINGLE_USER)
+    assert account.labels("app")[CURRENT] == version
+    assert len(account.labels("app")) == 20
 
 
 def test_a_secret_without_a_value_fails_to_rotate_until_it_has_one(account: Account) -> None:

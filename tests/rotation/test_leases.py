@@ -306,16 +306,27 @@ def test_an_engine_that_is_stopped_leaves_the_rest_to_others_at_once(running: Ac
     assert running.labels("app")[CURRENT] == version
 
 
-def test_a_running_engine_holds_a_slow_step_by_its_heartbeat(running: Account, target: MemoryTarget) -> None:
-    """A step of several leases is run once."""
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_running_engine_holds_a_slow_step_by_its_heartbeat(
+    running: Account, target: MemoryTarget, stops: bool
+) -> None:
+    """A step of several leases is run once, also when its engine was told to stop meanwhile."""
     running.rooms.rotations._lease = 0.3
     engine = engine_like(running, "engine-1", Pace(lease=0.3, poll=0.02))
     others = engine_like(running, "engine-2", Pace(lease=0.3, poll=0.02))
-    target.meanwhile = lambda verb: time.sleep(1.0 if verb == "set_password" else 0.0)
+
+    def slow(verb: str) -> None:
+        if verb == "set_password":
+            others_thread.start()
+            if stops:
+                engine.stop()
+            time.sleep(1.0)
+
+    target.meanwhile = slow
     running.rotate("app", SINGLE_USER)
     threads = [threading.Thread(target=one.run) for one in (engine, others)]
-    for thread in threads:
-        thread.start()
+    others_thread = threads[1]
+    threads[0].start()
     until(lambda: running.rotation("app").step is Step.IDLE)
     for one in (engine, others):
         one.stop()

@@ -181,6 +181,21 @@ def test_a_failed_rotation_waits_for_its_next_window(due: float | None, expected
     assert (expected, due) == (failed.wake_at, failed.due)
 
 
+@pytest.mark.parametrize("obstacle", [None, "a label is in the way"])
+def test_a_postponed_rotation_is_at_rest_and_says_what_is_in_the_way(obstacle: str | None) -> None:
+    """It waits for its next window; a window that was only missed is nobody's fault."""
+    postponed = machine.postponed(Rotation(due=DUE, wake_at=NOW), obstacle)
+    failure = None if obstacle is None else Failure(Step.CREATE, "RotationPostponed", obstacle)
+    assert postponed == Rotation(due=DUE, wake_at=DUE, failure=failure)
+    assert not postponed.failed
+
+
+def test_what_is_in_the_way_hides_no_overdue_retirement() -> None:
+    """The old credential that lives on is the graver matter."""
+    overdue = replace(RETIRING, retire_at=GRACE_ENDS, wake_at=GRACE_ENDS, failure=FAILURE)
+    assert machine.postponed(overdue, "a label is in the way") == overdue
+
+
 def test_a_failed_rotation_goes_on_from_the_step_it_failed_at() -> None:
     """With the same token, so with the same pending value, and with a window of its own."""
     again = machine.reattempt(replace(FAILED, attempt=7), window_end=CLOSES, now=NOW)

@@ -157,6 +157,23 @@ def test_a_label_that_somebody_left_postpones_the_rotation(account: Account, tar
     assert account.events("app")[-1] == "RotationSucceeded"
 
 
+@pytest.mark.parametrize(("labels", "reason"), [(18, "20 staging labels"), (0, "AWSPENDING is attached")])
+def test_what_postpones_a_rotation_is_visible(account: Account, labels: int, reason: str) -> None:
+    """A schedule that comes to nothing, because a person has to act, says so; until it comes to something."""
+    account.rotated("app", SINGLE_USER, days=1)
+    version = account.put("app", "a value", *(f"label-{n}" for n in range(labels)), *([] if labels else [PENDING]))
+    account.pass_time(days=2)
+    note = account.journal("app")[-1]
+    failure = account.rotation("app").failure
+    assert (note.event, reason in (note.reason or "")) == ("RotationPostponed", True)
+    assert failure is not None
+    assert reason in failure.reason
+    account.move("app", "label-1" if labels else PENDING, away_from=version)
+    account.pass_time(days=2)
+    assert account.events("app")[-1] == "RotationSucceeded"
+    assert account.rotation("app").failure is None
+
+
 def test_two_secrets_with_one_schedule_do_not_start_together(account: Account) -> None:
     """Each has its own instant in the window, the same on every replica."""
     account.rotated("app", SINGLE_USER, days=10)

@@ -16,9 +16,11 @@ from keywheel.secrets.labels import (
     drop_pending,
     in_progress,
     move,
+    obstacle,
     of,
     promote,
     put,
+    reserve,
 )
 
 BEFORE: Labels = {CURRENT: "b", PREVIOUS: "a", "blue": "b", "green": "a"}
@@ -189,6 +191,7 @@ def test_a_move_that_is_refused_says_why(label: str, to: str | None, remove_from
         lambda: put(FULL, "v", [CURRENT, "one more"]),
         lambda: put({}, "v", [f"label-{n}" for n in range(LIMIT)]),
         lambda: move(FULL, "one more", to="a", remove_from=None),
+        lambda: reserve(FULL, "v"),
     ],
 )
 def test_one_label_too_many_is_refused(deed: Callable[[], Labels]) -> None:
@@ -205,11 +208,27 @@ def test_one_label_too_many_is_refused(deed: Callable[[], Labels]) -> None:
         lambda: put({}, "v", [f"label-{n}" for n in range(LIMIT - 1)]),
         lambda: move(FULL, "label-1", to="a", remove_from="b"),
         lambda: move(FULL, "label-1", to=None, remove_from="b"),
+        lambda: reserve(move(FULL, "label-1", to=None, remove_from="b"), "v"),
     ],
 )
 def test_twenty_labels_are_allowed(deed: Callable[[], Labels]) -> None:
     """And they may still be moved about."""
     assert len(deed()) <= LIMIT
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (BEFORE, None),
+        (FINISHED, None),
+        (FULL, "20 staging labels"),
+        (ROTATING, "AWSPENDING is attached"),
+    ],
+)
+def test_what_keeps_a_rotation_from_beginning_is_said(labels: Labels, words: str | None) -> None:
+    """A label of somebody else, or one label too many; and what to do about it."""
+    said = obstacle(labels)
+    assert (said is None) if words is None else (said is not None and words in said)
 
 
 # --- rotation ------------------------------------------------------------------------------------------------------

@@ -47,11 +47,12 @@ class Account:
 
     # --- secrets
 
-    def create(self, name: str, value: Credential | str | None, *, tags: dict[str, str] | None = None) -> str:
+    def create(
+        self, name: str, value: Credential | str | None, *, version: str | None = None, key: str | None = None
+    ) -> str:
         """A new secret; its ARN."""
-        given = [s.Tag(key=key, value=text) for key, text in (tags or {}).items()]
         request = s.CreateSecretRequest(
-            name=name, client_request_token=token(), secret_string=_text(value), tags=given or None
+            name=name, client_request_token=version or token(), secret_string=_text(value), kms_key_id=key
         )
         arn = secrets.create_secret(self.rooms, self._caller, request).arn
         assert arn is not None
@@ -69,9 +70,18 @@ class Account:
         values.put_secret_value(self.rooms, self._caller, request)
         return version
 
-    def put_binary(self, name: str, value: bytes) -> None:
+    def update(
+        self, name: str, value: str | None = None, *, version: str | None = None, key: str | None = None
+    ) -> str | None:
+        """UpdateSecret; the version that it made."""
+        request = s.UpdateSecretRequest(
+            secret_id=name, client_request_token=version or token(), secret_string=value, kms_key_id=key
+        )
+        return secrets.update_secret(self.rooms, self._caller, request).version_id
+
+    def put_binary(self, name: str, value: bytes, *, version: str | None = None) -> None:
         """A binary value by hand."""
-        request = s.PutSecretValueRequest(secret_id=name, client_request_token=token(), secret_binary=value)
+        request = s.PutSecretValueRequest(secret_id=name, client_request_token=version or token(), secret_binary=value)
         values.put_secret_value(self.rooms, self._caller, request)
 
     def move(self, name: str, label: str, *, to: str | None = None, away_from: str | None = None) -> None:
@@ -87,10 +97,14 @@ class Account:
             self.rooms, self._caller, s.TagResourceRequest(secret_id=name, tags=[s.Tag(key=key, value=value)])
         )
 
-    def delete(self, name: str, *, force: bool = False) -> None:
-        """DeleteSecret."""
-        request = s.DeleteSecretRequest(secret_id=name, force_delete_without_recovery=force)
-        secrets.delete_secret(self.rooms, self._caller, request)
+    def delete(self, name: str, *, days: int | None = None, force: bool = False) -> float:
+        """DeleteSecret; the instant of the end, in seconds since the epoch."""
+        request = s.DeleteSecretRequest(
+            secret_id=name, recovery_window_in_days=days, force_delete_without_recovery=force
+        )
+        end = secrets.delete_secret(self.rooms, self._caller, request).deletion_date
+        assert end is not None
+        return end
 
     def restore(self, name: str) -> None:
         """RestoreSecret."""
@@ -118,9 +132,14 @@ class Account:
 
     def versions(self, name: str) -> set[str]:
         """Every version that has a value, with or without a label."""
-        request = s.ListSecretVersionIdsRequest(secret_id=name, include_deprecated=True)
-        listed = values.list_secret_version_ids(self.rooms, self._caller, request).versions
-        return {entry.version_id or "" for entry in listed or []}
+        found, page = set(), None
+        while True:
+            request = s.ListSecretVersionIdsRequest(secret_id=name, include_deprecated=True, next_token=page)
+            answer = values.list_secret_version_ids(self.rooms, self._caller, request)
+            found |= {entry.version_id or "" for entry in answer.versions or []}
+            page = answer.next_token
+            if page is None:
+                return found
 
     # --- rotations
 

@@ -11,6 +11,7 @@ from keywheel.access.door import Caller
 from keywheel.api.rooms import Rooms
 from keywheel.errors import InvalidNextToken
 from keywheel.rotation import rows
+from keywheel.rotation.machine import Step
 from keywheel.rotation.rows import Overview
 
 _PAGE = 100
@@ -137,6 +138,7 @@ def _state(overview: Overview) -> str:
         (rotation.retiring is not None and rotation.failure is not None, "retirement overdue"),
         (rotation.retiring is not None, "retiring"),
         (not overview.enabled, "off"),
-        (rotation.failure is not None, "test failed"),
+        (rotation.failure is not None and rotation.failure.step is Step.TEST, "test failed"),
+        (rotation.failure is not None, "postponed"),
     )
     return next((word for applies, word in table if applies), "ok")

@@ -23,8 +23,7 @@ from keywheel.errors import ConfigurationError
 
 R = TypeVar("R")
 
-_POOL = 8
-_OVERFLOW = 24
+_POOL = 16  # connections of a process, kept once they are open: to open one costs more than a hundred reads
 _ATTEMPTS = 6
 # serialization_failure, deadlock_detected, unique_violation (somebody else just took the name: run again and see it)
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
@@ -78,7 +77,7 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._closed = False
         open_one = cast(Any, partial(connect, url))
-        self._pool = QueuePool(open_one, pool_size=_POOL, max_overflow=_OVERFLOW, reset_on_return=None)
+        self._pool = QueuePool(open_one, pool_size=_POOL, max_overflow=0, use_lifo=True, reset_on_return=None)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="postgres-later")
         with self.point() as tx:
             tx.execute("SELECT 1", {})

@@ -97,6 +97,7 @@ class Rotations:
         Raises:
             RotationInProgress: a rotation is not complete.
             InvalidRequest, InvalidParameter: it cannot be configured like this.
+            LimitExceeded: the secret has no room for another label.
         """
         self._refuse_replica(secret)
         entry = rows.get(tx, secret.id, lock=True)
@@ -206,10 +207,12 @@ class Rotations:
         end = at + machine.MANUAL_WINDOW if closes is None else closes
         if rotation.failed:
             return self._reattempt(tx, secret, entry, machine.reattempt(rotation, window_end=end, now=at), now)
-        if closes is None or staging.in_progress(self._secrets.labels(tx, secret)) is not None:
-            self._note(tx, secret, rotation, "RotationPostponed", now, fence=entry.fence)
+        obstacle = staging.obstacle(self._secrets.labels(tx, secret))
+        if closes is None or obstacle is not None:
+            postponed = machine.postponed(rotation, None if closes is None else obstacle)
+            self._note(tx, secret, postponed, "RotationPostponed", now, fence=entry.fence)
             self._show_next(tx, secret, following, now)
-            return self._keep(tx, entry, machine.settle(rotation), now)
+            return self._keep(tx, entry, postponed, now)
         token = str(uuid.uuid4())
         begun = machine.begin(rotation, token, window_end=end, now=at)
         self._note(tx, secret, begun, "RotationStarted", now, fence=entry.fence)

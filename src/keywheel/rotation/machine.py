@@ -141,6 +141,13 @@ def advance(
     return following
 
 
+def postponed(rotation: Rotation, obstacle: str | None) -> Rotation:
+    """At rest to the next window. `obstacle` is why this one could not be used, where a person has to act."""
+    if obstacle is not None and rotation.retiring is None:
+        rotation = replace(rotation, failure=Failure(Step.CREATE, "RotationPostponed", obstacle))
+    return settle(rotation)
+
+
 def give_up(rotation: Rotation, *, due: float | None, now: float) -> Rotation:
     """The rotation is failed: it waits for its next window, which begins at `due`."""
     next_try = due if due is not None and due > now else now + REATTEMPT

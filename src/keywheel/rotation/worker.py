@@ -84,6 +84,7 @@ class Engine:
         self._name = name
         self._pace = pace
         self._stop = threading.Event()
+        self._stopped = threading.Event()
         self._running: dict[int, int] = {}  # secret id → fence
         self._lock = threading.Lock()
         self._freed = threading.Event()
@@ -104,6 +105,7 @@ class Engine:
                 if not self._guarded(lambda: self._claim(pool)):
                     self._freed.wait(self._pace.poll)
                     self._freed.clear()
+        self._stopped.set()  # only now: a step that ends after `stop` is held as long as it takes
         heart.join()
 
     def stop(self) -> None:
@@ -159,7 +161,7 @@ class Engine:
             _log.info("engine.reclaimed", rotations=taken)
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._pace.lease / 3.0):
+        while not self._stopped.wait(self._pace.lease / 3.0):
             self._guarded(self._renew)
 
     def _renew(self) -> bool:

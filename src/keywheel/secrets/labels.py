@@ -83,6 +83,24 @@ def drop_pending(labels: Labels, version: str) -> Labels:
     return {label: holder for label, holder in labels.items() if (label, holder) != (PENDING, version)}
 
 
+def reserve(labels: Labels, version: str) -> Labels:
+    """Labels after a rotation began with the empty version `version` (rules 4, 7).
+
+    Raises:
+        LimitExceeded: too many labels.
+    """
+    return _limited({**labels, PENDING: version})
+
+
+def obstacle(labels: Labels) -> str | None:
+    """Why no rotation can begin, as a sentence for a person; None where one can."""
+    if in_progress(labels) is not None:
+        return f"{PENDING} is attached to a version without {CURRENT}; remove it with UpdateSecretVersionStage."
+    if PENDING not in labels and len(labels) >= LIMIT:
+        return f"The secret has {LIMIT} staging labels, and a rotation needs one more; remove one."
+    return None
+
+
 def in_progress(labels: Labels) -> str | None:
     """The version of a rotation that is not complete: it holds AWSPENDING without AWSCURRENT.
 

@@ -209,13 +209,15 @@ class Secrets:
 
         Raises:
             ResourceExists: the token names a version already.
+            LimitExceeded: the secret has too many labels.
         """
         if self.version(tx, secret, token) is not None:
             raise ResourceExists(self._token_taken(secret, token))
         self._insert_version(tx, secret, token, now)
         before = self.labels(tx, secret)
-        self._save_labels(tx, secret, before, {**before, staging.PENDING: token})
-        self._changed(tx, secret, Change("labels", before, {**before, staging.PENDING: token}), now)
+        after = staging.reserve(before, token)
+        self._save_labels(tx, secret, before, after)
+        self._changed(tx, secret, Change("labels", before, after), now)
 
     def relabel(self, tx: Tx, secret: Secret, after: Labels, now: datetime) -> None:
         """Save labels that a rule of `labels.py` gave.
