@@ -126,8 +126,8 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
     root = load_root_key(settings.root_key_path, passphrase)
     migrate(settings.database_url)
     build(settings, root).close()  # a wrong root key or an unreachable store is said here, once
-    listener = None if settings.role == "engine" else _listen(settings)
     lock = None if settings.role == "api" else engine_lock(settings)
+    listener = None if settings.role == "engine" else _listen(settings)
     children = []
     if listener is not None:
         children += [
@@ -245,6 +245,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
         listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise ConfigurationError(
             f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.", hint="Choose another --port."
         ) from None

@@ -230,6 +230,15 @@ def test_the_empty_pending_version_takes_its_value_by_its_token(api: Any, broken
     assert refusal(api.put_secret_value, SecretString="other", **put)[0] == "ResourceExistsException"
 
 
+def test_current_does_not_move_to_a_version_without_a_value(api: Any, broken: str) -> None:
+    """The secret would have nothing to read then."""
+    version = start(api, broken, RotationLambdaARN=SINGLE)
+    current = api.get_secret_value(SecretId=broken)["VersionId"]
+    move = {"VersionStage": CURRENT, "MoveToVersionId": version, "RemoveFromVersionId": current}
+    assert refusal(api.update_secret_version_stage, SecretId=broken, **move)[0] == "InvalidRequestException"
+    assert stages(api, broken) == {current: {CURRENT}, version: {PENDING}}
+
+
 def test_a_rotation_token_is_accepted_and_never_answered(api: Any, broken: str) -> None:
     """PutSecretValue takes one, as a function with an assumed role sends it."""
     answer = api.put_secret_value(SecretId=broken, SecretString="w", RotationToken=token())
