@@ -189,6 +189,15 @@ def test_a_child_that_cannot_begin_is_tried_again_and_says_why() -> None:
         assert len(family.told(began="obedient-1")) == 1
 
 
+def test_a_child_that_dies_again_and_again_ends_all() -> None:
+    """So that whoever watches the parent learns of it; the others are asked to end first."""
+    with Family("hopeless", "obedient") as family:
+        assert family.code() == 1
+        assert len(family.told(began="hopeless-0")) == 8
+        assert [line["child"] for line in family.told(event="server.gave-up")] == ["hopeless-0"]
+        assert len(family.told(ended="obedient-1")) == 1
+
+
 def test_the_text_of_a_strange_error_is_not_logged() -> None:
     """It may hold anything."""
     with Family("failing") as family:

@@ -32,6 +32,7 @@ class Subject(ABC):
     name: str
     port: int
     signer: Signer = _STRANGER
+    fills_at_once = 32
 
     @property
     @abstractmethod
@@ -49,8 +50,7 @@ class Subject(ABC):
     def fill(self, secrets: int) -> None:
         """Store the secrets that the measurements read and write."""
         requests = self.signer.requests("CreateSecret", creations(secrets), self.port)
-        # One after the other: moto_server's threads now and then trip over each other while its store grows.
-        sample = drive(self.port, requests, connections=1, seconds=600.0, once=True)
+        sample = drive(self.port, requests, connections=self.fills_at_once, seconds=600.0, once=True)
         if sample.refused:
             raise RuntimeError(f"{self.name} refuses to create secrets: {sample.first_refusal.decode()[-300:]}")
 
@@ -99,6 +99,8 @@ class Bare(_Process):
 
 class Moto(_Process):
     """moto's server as it is shipped."""
+
+    fills_at_once = 1  # its threads now and then trip over each other while its store grows
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from keywheel.cli import main
 from keywheel.cli.main import cli
 from tests.support.keywheel_server import clean_environment, run_keywheel
 from tools import check_help
@@ -83,3 +84,18 @@ def test_what_is_not_understood_is_exit_code_2(arguments: list[str], tmp_path: P
     done = run_keywheel(*arguments, environment={"KEYWHEEL_DATA": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"Usage: keywheel" in done.stderr
+
+
+def test_a_command_may_choose_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By click's own way, too."""
+
+    @click.command()
+    @click.pass_context
+    def three(context: click.Context) -> None:
+        context.exit(3)
+
+    monkeypatch.setattr(main, "cli", three)
+    monkeypatch.setattr(sys, "argv", ["keywheel"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,44 +12,12 @@ from keywheel.rotation.machine import Step
 from keywheel.rotation.steps import CURRENT, PENDING, PREVIOUS, run_step
 from keywheel.rotator import CLONE_SUFFIX, AlternatingUsers, Credential, SingleUser, Strategy
 from keywheel.sensitive import Sensitive
+from tests.support.memory_store import NEW_PASSWORD, MemoryStore
 from tests.support.memory_target import HOST, PORT, MemoryTarget
 
 SECRET, MASTER = "app-secret", "master-secret"
-NEW_PASSWORD = "drawn-by-the-store"
 RUNNING = [Step.CREATE, Step.SET, Step.TEST, Step.FINISH]
 WITH_VALUE = [Step.SET, Step.TEST]
-
-
-class MemoryStore:
-    """A `SecretStore` of dicts, which writes down what it is asked to do."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, dict[str, str]] = {}
-        self.values: dict[tuple[str, str], Credential | str | None] = {}
-        self.calls: list[str] = []
-
-    def labels(self, secret_id: str) -> Mapping[str, str]:
-        if secret_id not in self.held:
-            raise SecretMalformed(f"There is no secret {secret_id}.")
-        return dict(self.held[secret_id])
-
-    def get(self, secret_id: str, version: str) -> Credential | None:
-        value = self.values.get((secret_id, version))
-        return Credential.parse(Sensitive(value)) if isinstance(value, str) else value
-
-    def put(self, secret_id: str, version: str, value: Credential) -> None:
-        self.calls.append(f"put {version}")
-        self.values[secret_id, version] = value
-
-    def promote(self, secret_id: str, version: str) -> None:
-        self.calls.append(f"promote {version}")
-        held = self.held[secret_id]
-        held |= {PREVIOUS: held[CURRENT], CURRENT: version}
-        held.pop(PENDING, None)
-
-    def new_password(self, *, length: int, exclude_characters: str) -> Sensitive[str]:
-        self.calls.append(f"draw {length} without {exclude_characters}")
-        return Sensitive(NEW_PASSWORD)
 
 
 class World:

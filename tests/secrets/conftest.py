@@ -8,10 +8,16 @@ import pytest
 
 from keywheel.db.database import Database
 from keywheel.keys.keyring import Keys
+from keywheel.rotation.runners import Runners
+from keywheel.rotator import SingleUser
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
 from keywheel.sensitive import Sensitive
+from keywheel.testing import ManualClock
 from tests.secrets.house import House
+from tests.support.account import SINGLE_USER, Account
+from tests.support.memory_target import MemoryTarget
+from tests.support.stores import BuildHouse
 
 
 @pytest.fixture
@@ -20,3 +26,15 @@ def house(database: Database) -> House:
     keys = Keys(Sensitive(os.urandom(32)))
     database.write(keys.bind)
     return House(database, keys, Secrets(keys), Listing())
+
+
+@pytest.fixture
+def target() -> MemoryTarget:
+    """The system whose passwords the account rotates."""
+    return MemoryTarget()
+
+
+@pytest.fixture
+def account(build_house: BuildHouse, clock: ManualClock, target: MemoryTarget) -> Account:
+    """An account without secrets, by the API's handlers, on each kind of store."""
+    return Account(build_house(Runners(None, {SINGLE_USER: SingleUser(target)})), clock)

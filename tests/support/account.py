@@ -11,11 +11,13 @@ from keywheel.api.secretsmanager import rotation, secrets, values
 from keywheel.api.secretsmanager import shapes as s
 from keywheel.arn import Scope
 from keywheel.clock import from_epoch
+from keywheel.db.tables import metadata
 from keywheel.rotation import rows
 from keywheel.rotation.machine import Rotation
 from keywheel.rotation.rows import Entry, Note
 from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT
+from keywheel.secrets.rows import Version
 from keywheel.sensitive import Sensitive
 from keywheel.server import House
 from keywheel.testing import ManualClock
@@ -140,6 +142,23 @@ class Account:
             page = answer.next_token
             if page is None:
                 return found
+
+    def stored(self, name: str, version: str) -> Version | None:
+        """A version as the store has it: its value sealed."""
+        with self.rooms.database.read() as tx:
+            secret = self.rooms.secrets.find(tx, SCOPE, name, deleted=True)
+            return self.rooms.secrets.version(tx, secret, version)
+
+    def dump(self) -> dict[str, list[str]]:
+        """Every row of every table of the store as text, bytes in hexadecimal."""
+        with self.rooms.database.read() as tx:
+            return {
+                table.name: [
+                    " ".join(bytes(cell).hex() if isinstance(cell, bytes) else str(cell) for cell in row)
+                    for row in tx.execute(f'SELECT * FROM "{table.name}"', {}).fetchall()
+                ]
+                for table in metadata.sorted_tables
+            }
 
     # --- rotations
 

@@ -44,10 +44,12 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        """Close the connection if it is time. One timer serves every wait: it looks again when the present one ends."""
+        """Close the connection if it is time. One timer serves every wait: it looks again before the next can end."""
         now = self.loop.time()
-        if self._until is None or now < self._until:
-            self._watch = self.loop.call_at(self._until or now + self.timeout_keep_alive, self._look)
+        end = self._until
+        if end is None or now < end:
+            again = now + min(HEAD_SECONDS, self.timeout_keep_alive)
+            self._watch = self.loop.call_at(again if end is None else min(again, end), self._look)
         elif not self.transport.is_closing():
             self.transport.close()
 

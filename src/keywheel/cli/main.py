@@ -52,9 +52,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command; a keywheel error becomes two lines and exit code 1."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        sys.exit(cli(standalone_mode=False))  # what a command asks for by `ctx.exit` is given back, not raised
     except click.Abort:
         click.echo("Aborted.", err=True)
         sys.exit(130)
