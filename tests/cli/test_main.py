@@ -43,7 +43,9 @@ def test_every_command_and_every_option_is_explained(name: str, command: click.C
 
 def test_the_page_of_the_command_line_is_what_help_says() -> None:
     """docs/guide/cli.md is generated, and up to date."""
-    assert check_help.render() == check_help.PAGE.read_text(encoding="utf-8")
+    # A process of its own: click remembers a command's help option as the first caller in a process wanted it.
+    done = subprocess.run([sys.executable, check_help.__file__, "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_a_page_that_is_not_up_to_date_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
