@@ -6,6 +6,7 @@ Real processes of `keywheel serve`; each test that breaks something has a server
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 import urllib.request
 import warnings
@@ -32,7 +34,7 @@ from keywheel.config import Settings, load_settings
 from keywheel.db.database import open_database
 from keywheel.errors import ConfigurationError, KeywheelError
 from keywheel.keys.unseal import create_root_key
-from keywheel.server import engine_lock, serve
+from keywheel.server import engine_lock, log_to_stderr, serve
 from tests.support.keywheel_server import KEYWHEEL, KeywheelServer, clean_environment, run_keywheel
 from tests.support.servers import Authority, free_port
 
@@ -450,6 +452,38 @@ def test_a_child_that_was_killed_is_started_again(server: KeywheelServer, kind: 
     other = "engine" if kind == "api" else "api"
     assert children(server)[other] == before[other]
     assert server.client().get_secret_value(SecretId="a")["SecretString"] == "text"
+
+
+# --- its log -------------------------------------------------------------------------------------------------------
+
+
+class Written:
+    """A stream that keeps each write apart."""
+
+    def __init__(self) -> None:
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.writes.append(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def test_a_log_line_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its end, as one JSON object: several processes share the stream, and none comes between."""
+    stream = Written()
+    monkeypatch.setattr(sys, "stderr", stream)
+    try:
+        log_to_stderr("info")
+        log = structlog.get_logger("keywheel.a-test")
+        log.debug("not asked for")
+        log.info("an.event", name="a\nb")
+    finally:
+        structlog.reset_defaults()
+    (line,) = stream.writes
+    assert line.endswith("}\n")
+    assert json.loads(line).items() >= {"event": "an.event", "name": "a\nb", "level": "info"}.items()
 
 
 # --- the engine's name ---------------------------------------------------------------------------------------------

@@ -5,18 +5,13 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from keywheel.config import Settings
 from keywheel.db.statement import Tx
-from keywheel.errors import (
-    DecryptionFailure,
-    EncryptionFailure,
-    KeyStoreError,
-)
+from keywheel.errors import DecryptionFailure, EncryptionFailure, KeyStoreError
 from keywheel.secrets import rows
 from keywheel.secrets.labels import PENDING
 from keywheel.sensitive import Sensitive
@@ -24,11 +19,6 @@ from keywheel.server import build
 from keywheel.testing import ManualClock
 from tests.support.account import SCOPE, SINGLE_USER, Account, token
 from tests.support.memory_target import MemoryTarget
-
-MARKED = "You can't perform this operation on the secret because it was marked for deletion."
-NOT_FOUND = "Secrets Manager can't find the specified secret."
-MOST_BYTES = 65_536
-DAY = timedelta(days=1)
 
 
 def new_key(account: Account) -> str:

@@ -71,7 +71,7 @@ def main(kinds: list[str]) -> int:
     signal.alarm(60)  # whatever a test forgets
     processes._STOP_SECONDS = 0.5
     processes._RESTART_SECONDS = 0.1
-    structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory())
+    structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.WriteLoggerFactory())
     children = [Child(f"{kind}-{n}", partial(KINDS[kind], f"{kind}-{n}")) for n, kind in enumerate(kinds)]
     return supervise(children, ready=lambda: tell(ready=True))
 

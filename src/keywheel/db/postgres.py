@@ -7,6 +7,7 @@ is ended by the server, so that a frozen process cannot hold a row for ever.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,8 +26,9 @@ R = TypeVar("R")
 
 _POOL = 16  # connections of a process, kept once they are open: to open one costs more than a hundred reads
 _ATTEMPTS = 6
-# serialization_failure, deadlock_detected, unique_violation (somebody else just took the name: run again and see it)
-_CONFLICTS = frozenset({"40001", "40P01", "23505"})
+# What is run again, after so many seconds: a serialization failure; a deadlock, when the other one has gone on, or both
+# would meet again; a name that somebody else just took, to see it.
+_CONFLICTS = {"40001": 0.0, "40P01": 0.1, "23505": 0.0}
 _SESSION: dict[str, Any] = {"application_name": "keywheel", "connect_timeout": 5, "keepalives_idle": 10}
 _LIMITS = (
     "-c idle_in_transaction_session_timeout=10s -c statement_timeout=30s -c lock_timeout=10s -c synchronous_commit=on"
@@ -130,8 +132,10 @@ class PostgresDatabase:
                 with self._session() as connection, connection.transaction():
                     return work(_PostgresTx(connection))
             except psycopg.Error as error:
-                if error.sqlstate not in _CONFLICTS or attempt == _ATTEMPTS:
+                pause = _CONFLICTS.get(error.sqlstate or "")
+                if pause is None or attempt == _ATTEMPTS:
                     raise
+            time.sleep(pause)
         raise AssertionError("unreachable")
 
     def later(self, work: Callable[[Tx], object]) -> None:
