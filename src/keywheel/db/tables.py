@@ -172,6 +172,11 @@ rotation = Table(
     Column("failed_step", Text),
     Column("failed_code", Text),
     Column("failed_reason", Text),
+    Column("refusals", Integer, nullable=False, server_default="0"),  # refused logins, for the lock-out budget
+    Column("refusals_since", Double),
+    Column("verify_at", Double),  # when the published credential is checked next
+    Column("verified", Double),  # when it was last seen to work
+    Column("health", Text),  # what the last check found wrong
     Column("wake_at", Double),  # the only timer: schedule, lease end, backoff, grace and window
     Column("fence", BigInteger, nullable=False),
     Column("holder", Text),

@@ -1,0 +1,19 @@
+"""What recovery, many machines and evidence need. Additive: a program of the former schema goes on working."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Apply."""
+    with op.batch_alter_table("rotation", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("refusals", sa.Integer(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("refusals_since", sa.Double(), nullable=True))
+        batch_op.add_column(sa.Column("verify_at", sa.Double(), nullable=True))
+        batch_op.add_column(sa.Column("verified", sa.Double(), nullable=True))
+        batch_op.add_column(sa.Column("health", sa.Text(), nullable=True))
