@@ -15,7 +15,7 @@ TARGETS = [kind for kind in ALL if issubclass(kind, TargetError)]
 NAMES = {
     "KeywheelError": ["CallerError", "TargetError", "KeyStoreError", "ConfigurationError", "Fenced", "BrokenInvariant"],
     "TargetError": ["TargetUnavailable", "TargetRefused", "SecretMalformed", "FunctionFailed"],
-    "TargetRefused": ["PasswordRejected", "LoginRefused", "TlsRefused"],
+    "TargetRefused": ["PasswordRejected", "LoginRefused", "StaleEpoch", "TlsRefused"],
 }
 
 

@@ -504,6 +504,16 @@ def test_an_engine_keeps_its_name(tmp_path: Path) -> None:
     assert all(name.startswith("engine-") and len(name) == 43 for name in names)
 
 
+def test_a_copy_of_a_data_directory_has_an_engine_of_its_own(tmp_path: Path) -> None:
+    """Two machines whose directories were copied do not take each other's leases for their own."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with engine_lock(Settings(data=str(tmp_path / "a"))) as lock:
+        shutil.copy(tmp_path / "a" / "engine.lock", tmp_path / "b" / "engine.lock")
+        with engine_lock(Settings(data=str(tmp_path / "b"))) as copy:
+            assert copy.read() != lock.read()
+
+
 def test_an_engines_name_is_held(tmp_path: Path) -> None:
     """As long as it runs."""
     settings = Settings(data=str(tmp_path))

@@ -14,7 +14,7 @@ import pytest
 
 from keywheel.clock import Clock
 from keywheel.errors import LoginRefused, SecretMalformed, TargetRefused, TargetUnavailable
-from keywheel.rotator import CloningTarget, Credential, LockingTarget
+from keywheel.rotator import NO_FENCE, CloningTarget, Credential, Fence, LockingTarget
 from keywheel.sensitive import Sensitive
 from keywheel.testing import LOOPBACK, Crash, FaultProxy, Fuse, ManualClock, TargetContract, closed_port
 
@@ -241,15 +241,17 @@ class Notebook:
             raise TargetUnavailable("there is no such place")
         return self.users.get(credential.username) == credential.password.reveal()
 
-    def set_password(self, credential: Credential, *, by: Credential) -> None:
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        fence.seconds()
         self._enter(by, credential.username)
         self.users[credential.username] = credential.password.reveal()
 
-    def clone_user(self, original: str, clone: str, *, by: Credential) -> None:
+    def clone_user(self, original: Credential, clone: Credential, *, by: Credential) -> None:
         self._enter(by, "root")
-        self.users.setdefault(clone, None)
+        self.users.setdefault(clone.username, None)
 
-    def lock_user(self, credential: Credential, *, by: Credential) -> None:
+    def lock_user(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        fence.seconds()
         self._enter(by, "root")
         self.users[credential.username] = None
 
@@ -275,20 +277,27 @@ class TestNotebook(TargetContract):
         return Credential(fields, Sensitive("root's password"))
 
 
+class NeverAsksTheFence(Notebook):
+    """Changes what it is told to, however late."""
+
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        super().set_password(credential, by=by)
+
+
 class RepeatsTheClone(Notebook):
     """Makes the clone anew each time, which ends its password."""
 
-    def clone_user(self, original: str, clone: str, *, by: Credential) -> None:
+    def clone_user(self, original: Credential, clone: Credential, *, by: Credential) -> None:
         super().clone_user(original, clone, by=by)
-        self.users[clone] = None
+        self.users[clone.username] = None
 
 
 class TogglesTheLock(Notebook):
     """Locking twice unlocks."""
 
-    def lock_user(self, credential: Credential, *, by: Credential) -> None:
+    def lock_user(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
         locked = self.users[credential.username] is None
-        super().lock_user(credential, by=by)
+        super().lock_user(credential, by=by, fence=fence)
         self.users[credential.username] = credential.password.reveal() if locked else None
 
 
@@ -328,12 +337,13 @@ class RemembersTheOldPassword(Notebook):
     def accepts(self, credential: Credential) -> bool:
         return super().accepts(credential) or credential.password.reveal() in self.old
 
-    def set_password(self, credential: Credential, *, by: Credential) -> None:
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
         self.old.add(self.users[credential.username])
-        super().set_password(credential, by=by)
+        super().set_password(credential, by=by, fence=fence)
 
 
 MUTANTS: list[tuple[type[Notebook], str]] = [
+    (NeverAsksTheFence, "test_a_worker_whose_lease_is_over_changes_nothing"),
     (RepeatsTheClone, "test_a_user_cloned_twice_is_cloned_once"),
     (RepeatsTheClone, "test_a_crash_before_or_after_any_effect_loses_no_credential"),
     (TogglesTheLock, "test_a_user_locked_twice_is_locked_until_its_next_password"),

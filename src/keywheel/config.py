@@ -55,6 +55,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How long a rotation belongs to a worker that is not heard of."""
     rotation_workers: Annotated[int, Meta(ge=1, le=256)] = 8
     """Rotations at a time."""
+    target_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 4
+    """Rotations at a time at one target, over all engines."""
+    account_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    """Rotations at a time of one account, over all engines."""
+    sentinel_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    """How often the published credential of a secret at rest is checked at its target; 0: only when there is cause."""
+    sentinel_repairs: bool = True
+    """Whether a published credential that worked before and is refused now is set anew, or only reported."""
     body_limit: Annotated[int, Meta(ge=1024)] = 1_048_576
     """The largest request body, in bytes."""
     request_seconds: Annotated[float, Meta(gt=0)] = 30.0

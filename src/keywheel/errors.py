@@ -200,6 +200,19 @@ class LoginRefused(TargetRefused):
     default_hint = "Set the secret to a password that works, or name a superuser's secret in `masterarn`."
 
 
+class StaleEpoch(TargetRefused):
+    """The target has seen a newer epoch than this worker's. A sleeper's change is stopped by this.
+
+    A worker whose lease still holds learns by it that its store is older than the target: it was restored from a
+    backup, or another installation rotates the same user.
+    """
+
+    code = "StaleEpoch"
+    default_hint = (
+        "Does another keywheel rotate this user? After a restore, run `keywheel restore --mark` on the store."
+    )
+
+
 class TlsRefused(TargetRefused):
     """The connection could not be made secure as the secret asks, and is never made insecure instead."""
 

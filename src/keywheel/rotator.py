@@ -2,8 +2,8 @@
 
 A *target* is one system whose credential changes: a few verbs, each idempotent, each with three answers: it
 worked, it was refused (`TargetRefused`), or nothing is known (`TargetUnavailable`). A *strategy* says in which order
-the verbs are called; the strategies are written here once, for all targets. An optional ability of a target is an
-extra protocol, never a flag.
+the verbs are called; the strategies are written once, for all targets, in `strategies.py`. An optional ability of a
+target is an extra protocol, never a flag.
 
 A file in `keywheel/rotators/` holds one target. It declares
 
@@ -16,6 +16,9 @@ From the file's name and the target's abilities follow the names a user chooses 
 
 Rules every verb keeps:
 
+* What changes the target is done under a `Fence`, which is asked right before the change is sent. A target that can
+  keep the fence's epoch beside the user does so, and is a `FencedTarget`: a worker that slept past its lease is then
+  refused by the target itself.
 * A second call with the same arguments does no harm and ends the same way; but for a user that changed its own
   password, who cannot log in with the old one to do it again (`LoginRefused`).
 * Time spent waiting for the target is bounded: `TIMEOUT` seconds for a verb, connecting included.
@@ -28,12 +31,13 @@ Rules every verb keeps:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from keywheel.errors import LoginRefused, SecretMalformed, TargetRefused
+from keywheel.errors import Fenced, SecretMalformed, TargetUnavailable
 from keywheel.sensitive import Sensitive
 
 TIMEOUT = 5.0
@@ -137,6 +141,36 @@ class Credential:
         return f"Credential(username={self.fields.get('username')!r}, host={self.fields.get('host')!r})"
 
 
+# --- the right to change a target ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A worker's right to change a target: the epoch of its rotation, and how long the rotation is still its own.
+
+    Every claim of a rotation has a greater epoch than all before it, also after the store was restored from a backup.
+    Epoch 0 is that of a host which keeps no epochs, such as AWS: nothing is stored or compared then.
+    """
+
+    epoch: int = 0
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds that are left of the lease, by a clock that counts while the machine sleeps."""
+
+    def seconds(self) -> float:
+        """How long what is sent now may take, and each pause in it: the change has then landed, or never will, in time.
+
+        Raises:
+            Fenced: the lease is over.
+        """
+        left = self.left()
+        if left <= 0.0:
+            raise Fenced("The lease of this worker is over; it may not change the target any more.")
+        return min(TIMEOUT, left / 3.0)
+
+
+NO_FENCE = Fence()
+
+
 # --- targets -------------------------------------------------------------------------------------------------------
 
 
@@ -170,12 +204,34 @@ class Target(Protocol):
         """
         ...
 
-    def set_password(self, credential: Credential, *, by: Credential) -> None:
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
         """Make `credential` work. `by` is who logs in to do it: the user itself, or a superuser.
 
         Raises:
             TargetUnavailable: nothing is known about the outcome.
             TargetRefused: definitely not done (`PasswordRejected`: because of the value itself).
+            Fenced: `fence` is over; definitely not done.
+        """
+        ...
+
+
+@runtime_checkable
+class FencedTarget(Target, Protocol):
+    """Keeps the epoch of the last change beside each user, and refuses every change of an older one.
+
+    Its `set_password` and `lock_user`, done by a superuser, compare and store the epoch in one step with the change.
+    Done by the user itself, the change is authenticated with the very password that it replaces. Both bound, by the
+    target's own clock, how long after the fence was asked the change may land.
+    """
+
+    def bar(self, credential: Credential, *, by: Credential, fence: Fence) -> None:
+        """From now on nothing lands that an older epoch sent to change `credential`'s user. `by` is a superuser.
+
+        What does not work afterwards will not begin to work by itself: only then is a probe an answer.
+
+        Raises:
+            TargetUnavailable, TargetRefused, Fenced: as `set_password`.
+            StaleEpoch: the target has seen a newer epoch.
         """
         ...
 
@@ -187,11 +243,11 @@ class CloningTarget(Target, Protocol):
     USERNAME_LIMIT: ClassVar[int]
     """The longest user name, in bytes of UTF-8."""
 
-    def clone_user(self, original: str, clone: str, *, by: Credential) -> None:
-        """Let `clone` exist and have the same rights as `original`, both ways; `by` is a superuser.
+    def clone_user(self, original: Credential, clone: Credential, *, by: Credential) -> None:
+        """Let the user of `clone` exist and have the same rights as that of `original`, both ways; `by` is a superuser.
 
         Called at every rotation, so that rights granted or revoked since are the same again. A new clone cannot log
-        in before `set_password`.
+        in before `set_password`. Both credentials say where the users are; their passwords mean nothing here.
 
         Raises:
             TargetUnavailable, TargetRefused: as `set_password`.
@@ -203,8 +259,21 @@ class CloningTarget(Target, Protocol):
 class LockingTarget(Target, Protocol):
     """Can make a user unable to log in by password until its next `set_password`."""
 
-    def lock_user(self, credential: Credential, *, by: Credential) -> None:
+    def lock_user(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
         """No password of `credential`'s user works any more; `by` is a superuser. Done already: nothing happens.
+
+        Raises:
+            TargetUnavailable, TargetRefused, Fenced: as `set_password`.
+        """
+        ...
+
+
+@runtime_checkable
+class SessionsTarget(Target, Protocol):
+    """Can end the sessions that a user still has: on most systems they outlive the password they began with."""
+
+    def end_sessions(self, credential: Credential, *, by: Credential) -> int:
+        """End every session of `credential`'s user but our own; how many there were. `by` is a superuser.
 
         Raises:
             TargetUnavailable, TargetRefused: as `set_password`.
@@ -213,6 +282,30 @@ class LockingTarget(Target, Protocol):
 
 
 # --- what a strategy is given ---------------------------------------------------------------------------------------
+
+
+class Logins:
+    """Counts the logins that a target refused, so that looking for the one that works never locks a user out."""
+
+    def __init__(self, left: int | None = None) -> None:
+        self._left = left
+        self.refused = 0
+
+    def ask(self) -> None:
+        """Before a login that may be refused.
+
+        Raises:
+            TargetUnavailable: no more may be refused for now, so nothing more is asked.
+        """
+        if self._left is not None and self.refused >= self._left:
+            raise TargetUnavailable(
+                "So many logins were refused that one more might lock the user out of the target.",
+                hint="The rotation waits before it asks again. `keywheel why` tells what was found.",
+            )
+
+    def was_refused(self) -> None:
+        """After one that was refused."""
+        self.refused += 1
 
 
 class Context(Protocol):
@@ -231,6 +324,21 @@ class Context(Protocol):
     @property
     def may_have_landed(self) -> bool:
         """False only when this very run wrote the pending value down and no target has been spoken to since."""
+        ...
+
+    @property
+    def fence(self) -> Fence:
+        """Under which the target may be changed."""
+        ...
+
+    @property
+    def logins(self) -> Logins:
+        """Where refused logins are counted."""
+        ...
+
+    @property
+    def ends_sessions(self) -> bool:
+        """Whether retiring a credential also ends the sessions that it opened."""
         ...
 
     def new_password(self, *, length: int, exclude_characters: str) -> Sensitive[str]:
@@ -295,150 +403,13 @@ class Strategy(Protocol):
         """
         ...
 
+    def repair(self, known: Sequence[Credential], context: Context) -> bool:
+        """Make the current credential work again where it does not; whether anything had to be done. Idempotent.
 
-def _same_fields(pending: Credential, current: Credential, *, username: str) -> None:
-    """Every field but the password is the current one's, and the user is `username`."""
-    for key in sorted({*pending.fields, *current.fields}):
-        expected = username if key == "username" else current.fields.get(key)
-        if pending.fields.get(key) != expected:
-            raise SecretMalformed(
-                f"{key} in the pending secret JSON differs from what this rotation would have made",
-                hint="Remove AWSPENDING with UpdateSecretVersionStage and rotate again.",
-            )
+        `known` are the other credentials that were kept: one of them may be what works now, and let us in.
 
-
-def _checked_superuser(context: Context) -> Credential | None:
-    """The superuser, refused when it belongs to another host than the secret it is to change."""
-    superuser = context.superuser()
-    if superuser is not None and superuser.text("host") != context.current.text("host"):
-        raise SecretMalformed("host in the superuser's secret JSON differs from host in the rotated secret")
-    return superuser
-
-
-def _new_password(target: Target, context: Context) -> Sensitive[str]:
-    return context.new_password(length=target.PASSWORD_LENGTH, exclude_characters=target.EXCLUDE_CHARACTERS)
-
-
-def _test(target: Target, pending: Credential) -> None:
-    if not target.accepts(pending):
-        raise TargetRefused(f"{target.place(pending)} refuses the pending credential of user {pending.username}.")
-
-
-def _prove_dead(target: Target, old: Credential) -> None:
-    if target.accepts(old):
-        raise TargetRefused(
-            f"{target.place(old)} still accepts the old password of user {old.username}.",
-            hint="Does the target check passwords at all (such as `trust` in pg_hba.conf)?",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SingleUser:
-    """One user, whose password is changed in place.
-
-    Between set and finish, AWSCURRENT names a password that is already dead: the three steps run in one breath, and
-    clients read the secret again when a login is refused.
-    """
-
-    NAME: ClassVar[str] = "single-user"
-    AWS_NAME: ClassVar[str] = "SingleUser"
-    GRACE: ClassVar[timedelta | None] = timedelta(0)  # the change itself ended the old password: prove it at once
-
-    target: Target
-
-    def create(self, context: Context) -> Credential:
-        return context.current.replace(password=_new_password(self.target, context))
-
-    def check(self, pending: Credential, context: Context) -> None:
-        _same_fields(pending, context.current, username=context.current.username)
-
-    def set(self, pending: Credential, context: Context) -> None:
-        if context.may_have_landed and self.target.accepts(pending):
-            return
-        for actor in self._actors(context):
-            try:
-                self.target.set_password(pending, by=actor)
-            except LoginRefused:
-                continue
-            return
-        raise TargetRefused(
-            f"{self.target.place(pending)} refuses the pending, the current and the previous credential "
-            f"of user {pending.username}, and the superuser's where there is one.",
-            hint=LoginRefused.default_hint,
-        )
-
-    def test(self, pending: Credential, context: Context) -> None:
-        _test(self.target, pending)
-
-    def retire(self, old: Credential, context: Context) -> None:
-        _prove_dead(self.target, old)
-
-    @staticmethod
-    def _actors(context: Context) -> list[Credential]:
-        """Who may change the password, in order: the user itself, then the superuser."""
-        current, previous = context.current, context.previous
-        actors = [current]
-        if previous is not None and previous.username == current.username:
-            actors.append(current.replace(password=previous.password))  # its host and TLS are the current one's
-        superuser = _checked_superuser(context)
-        return actors if superuser is None else [*actors, superuser]
-
-
-@dataclass(frozen=True, slots=True)
-class AlternatingUsers:
-    """Two users with the same rights take turns: the one that AWSCURRENT does not name gets the new password.
-
-    AWSCURRENT works at every instant. The idle user's password lives on until its next turn, or, with a grace period
-    set, until the engine locks it.
-    """
-
-    NAME: ClassVar[str] = "alternating-users"
-    AWS_NAME: ClassVar[str] = "MultiUser"
-    GRACE: ClassVar[timedelta | None] = None
-
-    target: CloningTarget
-
-    def create(self, context: Context) -> Credential:
-        password = _new_password(self.target, context)
-        return context.current.replace(password=password, username=self._other(context.current.username))
-
-    def check(self, pending: Credential, context: Context) -> None:
-        _same_fields(pending, context.current, username=self._other(context.current.username))
-
-    def set(self, pending: Credential, context: Context) -> None:
-        superuser = self._superuser(context)
-        original = pending.username.removesuffix(CLONE_SUFFIX)
-        self.target.clone_user(original, original + CLONE_SUFFIX, by=superuser)
-        if context.may_have_landed and self.target.accepts(pending):
-            return
-        self.target.set_password(pending, by=superuser)
-
-    def test(self, pending: Credential, context: Context) -> None:
-        _test(self.target, pending)
-
-    def retire(self, old: Credential, context: Context) -> None:
-        if old.username == context.current.username:
-            raise SecretMalformed("username of the old credential is the current one's, which is never locked")
-        if not isinstance(self.target, LockingTarget):
-            raise TargetRefused(f"{self.target.place(old)} cannot lock a user; remove the grace period.")
-        if self.target.accepts(old):
-            self.target.lock_user(old, by=self._superuser(context))
-        _prove_dead(self.target, old)
-
-    def _other(self, username: str) -> str:
-        """The other user of the pair."""
-        if username.endswith(CLONE_SUFFIX):
-            return username.removesuffix(CLONE_SUFFIX)
-        clone = username + CLONE_SUFFIX
-        if len(clone.encode()) > self.target.USERNAME_LIMIT:
-            raise SecretMalformed(
-                f"username is too long: with {CLONE_SUFFIX} it passes {self.target.USERNAME_LIMIT} bytes"
-            )
-        return clone
-
-    @staticmethod
-    def _superuser(context: Context) -> Credential:
-        superuser = _checked_superuser(context)
-        if superuser is None:
-            raise SecretMalformed("masterarn key is missing from secret JSON")
-        return superuser
+        Raises:
+            TargetRefused: it does not work, and nobody may change that.
+            TargetUnavailable: nothing is known.
+        """
+        ...

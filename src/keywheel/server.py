@@ -38,6 +38,8 @@ from keywheel.keys.unseal import load_root_key
 from keywheel.processes import Child, on_terminate, supervise
 from keywheel.rotation.engine import Rotations
 from keywheel.rotation.runners import Runners
+from keywheel.rotation.sentinel import Round
+from keywheel.rotation.slots import Limits
 from keywheel.rotation.worker import Engine, Pace
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
@@ -60,7 +62,10 @@ class House:
 
     def engine(self, name: str) -> Engine:
         """The rotation engine over these rooms, known to the store as `name`."""
-        pace = Pace(lease=self.settings.lease_seconds, workers=self.settings.rotation_workers)
+        settings = self.settings
+        rounds = Round(settings.sentinel_seconds or None, settings.sentinel_repairs)
+        limits = Limits(settings.target_concurrency, settings.account_concurrency)
+        pace = Pace(lease=settings.lease_seconds, workers=settings.rotation_workers, limits=limits, rounds=rounds)
         rooms = self.rooms
         return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, rooms.clock, name=name, pace=pace)
 
@@ -89,13 +94,14 @@ def build(
     Raises:
         ConfigurationError, KeyStoreError: the store cannot be opened, or the root key is not its own.
     """
-    clock = clock or SystemClock()
+    own = clock or SystemClock()  # signatures are dated by callers, who know nothing of the store
     database = open_database(settings.database_url)
     database = database if around is None else around(database)
     keys = Keys(root)
     try:
         with database.point() as tx:
             keys.check(tx)
+        clock = clock or database.clock()
     except Exception:
         database.close()
         raise
@@ -107,10 +113,10 @@ def build(
         listing=Listing(),
         replicas=Replicas(secrets),
         rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
-        runners=runners or Runners(_endpoint(settings, clock)),
+        runners=runners or Runners(_endpoint(settings, own)),
     )
     access_keys = AccessKeys(keys)
-    return House(rooms, keys, access_keys, Door(database, access_keys, clock), settings)
+    return House(rooms, keys, access_keys, Door(database, access_keys, own), settings)
 
 
 def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
@@ -142,6 +148,10 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
 def engine_lock(settings: Settings) -> IO[str]:
     """The engine's own lock on the data directory; reading it gives the engine's lasting name.
 
+    The name lasts as long as the machine runs, and belongs to this very file: an engine takes back at its start what
+    its namesake held. A copy of the directory, on this machine or another, has another name, and so has the directory
+    itself after the machine was started again; then the leases end by themselves.
+
     Raises:
         ConfigurationError: another engine runs on this directory, or there is no such directory.
     """
@@ -160,12 +170,25 @@ def engine_lock(settings: Settings) -> IO[str]:
         raise ConfigurationError(
             f"Another keywheel engine runs on {settings.directory}.", hint="Stop it first, or use --role api."
         ) from None
-    if not file.read():
-        file.write(f"engine-{uuid.uuid4()}")
+    name = _engine_name(file.fileno())
+    if file.read() != name:
+        file.seek(0)
+        file.truncate()
+        file.write(name)
         file.flush()
         os.fsync(file.fileno())
     file.seek(0)
     return file
+
+
+def _engine_name(lock: int) -> str:
+    """A name that only the holder of this lock has: of the machine, its present start, and the very file."""
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return f"engine-{uuid.uuid4()}"  # nothing to know ourselves by: a name for this once
+    file = os.fstat(lock)
+    return f"engine-{uuid.uuid5(uuid.UUID(start), f'{socket.gethostname()} {file.st_dev} {file.st_ino}')}"
 
 
 def log_to_stderr(level: str) -> None:

@@ -16,7 +16,8 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from keywheel.rotation.built_in import built_in
-from keywheel.rotator import AlternatingUsers, Credential
+from keywheel.rotator import Credential
+from keywheel.strategies import AlternatingUsers
 from tests.crash.process import Process, client
 from tests.support.servers import PostgresServer
 

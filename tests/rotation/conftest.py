@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keywheel.rotation.runners import Runners
-from keywheel.rotator import AlternatingUsers, Credential, SingleUser
+from keywheel.rotator import Credential
+from keywheel.strategies import AlternatingUsers, SingleUser
 from keywheel.testing import ManualClock
 from tests.support.account import ALTERNATING_USERS, SINGLE_USER, Account
 from tests.support.memory_target import MemoryTarget

@@ -19,8 +19,9 @@ from keywheel.errors import AccessDenied
 from keywheel.functions.invoke import LambdaEndpoint
 from keywheel.rotation.machine import FUNCTION_ATTEMPTS, Step
 from keywheel.rotation.runners import Runners
-from keywheel.rotator import Credential, SingleUser
+from keywheel.rotator import Credential
 from keywheel.secrets.labels import CURRENT, PENDING, PREVIOUS
+from keywheel.strategies import SingleUser
 from keywheel.testing import ManualClock, closed_port
 from tests.support.account import SCOPE, SINGLE_USER, Account, function_arn
 from tests.support.lambda_host import Event, LambdaHost

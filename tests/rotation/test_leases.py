@@ -12,9 +12,11 @@ import pytest
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import Fenced, ResourceNotFound
 from keywheel.rotation import machine, rows
+from keywheel.rotation.claims import Claims
 from keywheel.rotation.machine import Outcome, Step
 from keywheel.rotation.rows import Entry
-from keywheel.rotation.worker import Engine, Pace
+from keywheel.rotation.slots import Limits
+from keywheel.rotation.worker import Engine, Pace, _Hold
 from keywheel.secrets.labels import CURRENT
 from tests.support.account import SINGLE_USER, Account
 from tests.support.memory_target import MemoryTarget
@@ -48,6 +50,16 @@ def engine_like(account: Account, name: str, pace: Pace) -> Engine:
     """An engine on the machine's own clock."""
     rooms = account.rooms
     return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, SystemClock(), name=name, pace=pace)
+
+
+def claimed(account: Account, name: str = "app") -> Entry:
+    """The secret's rotation, claimed by nobody who is known."""
+    row, now = account.entry(name), to_epoch(account.clock.now())
+    entry = account.rooms.database.write(
+        lambda tx: rows.claim(tx, row.secret_id, place=row.place, worker="w", now=now, until=9e9)
+    )
+    assert entry is not None
+    return entry
 
 
 # --- one at a time -------------------------------------------------------------------------------------------------
@@ -89,10 +101,9 @@ def test_the_oldest_is_claimed_first(account: Account, target: MemoryTarget) -> 
     account.rotate("app", SINGLE_USER)
     account.clock.advance(timedelta(seconds=1))
     account.rotate("late", SINGLE_USER)
-    claimed = account.rooms.database.write(
-        lambda tx: rows.claim(tx, worker="w", now=to_epoch(account.clock.now()), until=9e9, most=1)
-    )
-    assert [entry.secret_id for entry in claimed] == [account.entry("app").secret_id]
+    claims = Claims(account.rooms.database, Limits(), name="w")
+    (due,) = claims.look(to_epoch(account.clock.now()), 1, ())
+    assert due.secret_id == account.entry("app").secret_id
 
 
 # --- a lease that ends ---------------------------------------------------------------------------------------------
@@ -170,7 +181,7 @@ def test_a_stale_fence_commits_nothing(account: Account, deed: str) -> None:
     """Every write of a worker compares the fence inside its transaction."""
     account.rotate("app", SINGLE_USER)
     database, rotations, now = account.rooms.database, account.rooms.rotations, account.clock.now()
-    (entry,) = database.write(lambda tx: rows.claim(tx, worker="w", now=to_epoch(now), until=9e9, most=1))
+    entry = claimed(account)
     account.put("app", "by hand")
     before = account.entry("app"), account.labels("app"), account.journal("app"), account.versions("app")
     following = machine.advance(entry.rotation, Outcome.DONE, now=to_epoch(now), jitter=0.0)
@@ -227,7 +238,7 @@ def test_a_heartbeat_wakes_nothing_that_came_to_rest_meanwhile(account: Account,
     account.rotated("app")
     entry = account.entry("app")
     assert entry.rotation.failed
-    account.engine._running[entry.secret_id] = entry.fence
+    account.engine._holds[entry.secret_id, entry.fence] = _Hold(entry.place, 0.0)
     account.engine._renew()
     assert account.entry("app") == entry
 
@@ -342,7 +353,7 @@ def test_an_engine_outlives_a_store_that_is_away_for_a_moment(
     engine = engine_like(running, "engine-1", Pace(poll=0.02))
     take, failures = engine._take, iter([1])
 
-    def fails_once(most: int) -> list[Entry]:
+    def fails_once(most: int) -> tuple[list[Entry], float]:
         if next(failures, None):
             raise OSError("the store is away")
         return take(most)

@@ -12,9 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from keywheel.rotation import machine
 from keywheel.rotation.machine import (
     FUNCTION_ATTEMPTS,
+    LOGIN_BUDGET,
     MANUAL_WINDOW,
     NEXT,
     REATTEMPT,
+    TEST_ATTEMPTS,
     Failure,
     Outcome,
     Rotation,
@@ -66,7 +68,7 @@ def test_a_step_without_an_answer_is_run_again_after_a_backoff(step: Step, outco
     assert expected == after(before, outcome)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [step for step in STEPS if step is not Step.TEST])
 def test_a_step_that_is_refused_fails_the_rotation_at_once(step: Step) -> None:
     """It keeps its step and its token, and waits for its next window."""
     failed = after(replace(ROTATING, step=step), Outcome.REFUSED)
@@ -74,12 +76,63 @@ def test_a_step_that_is_refused_fails_the_rotation_at_once(step: Step) -> None:
     assert failed.failed
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_without_an_answer_to_the_end_of_the_window_fails_the_rotation(step: Step) -> None:
-    """A retry that would lie behind the window is not made."""
+@pytest.mark.parametrize(("step", "function"), [(Step.CREATE, False), *((step, True) for step in STEPS)])
+def test_a_step_without_an_answer_to_the_end_of_the_window_fails_the_rotation(step: Step, function: bool) -> None:
+    """A retry that would lie behind the window is not made, as long as the target is untouched or a function's."""
     last = CLOSES - backoff(1, 0.5)
-    failed = after(replace(ROTATING, step=step), Outcome.RETRY, now=last)
-    assert (failed.failed, failed.step, failed.token, failed.wake_at) == (True, step, "token", DUE)
+    failed = after(replace(ROTATING, step=step), Outcome.RETRY, now=last, function=function)
+    expected = Step.CREATE if function else step
+    assert (failed.failed, failed.step, failed.token, failed.wake_at) == (True, expected, "token", DUE)
+
+
+@pytest.mark.parametrize("step", [Step.SET, Step.TEST, Step.FINISH])
+@pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.AGAIN])
+def test_what_may_have_changed_the_target_is_finished_whatever_the_window(step: Step, outcome: Outcome) -> None:
+    """The window stops rotations from starting; AWSCURRENT may name a dead password by now."""
+    before = replace(ROTATING, step=step, attempt=1_000)
+    later = after(before, outcome, now=CLOSES + 1.0)
+    assert (later.failed, later.step, later.wake_at) == (False, step, CLOSES + 1.0 + backoff(1_001, 0.5))
+
+
+def test_a_new_password_that_is_refused_again_and_again_is_taken_back() -> None:
+    """Two more tests, then the current value is set anew; only then the rotation is failed, with the first reason."""
+    rotation = replace(ROTATING, step=Step.TEST)
+    for attempt in range(1, TEST_ATTEMPTS):
+        rotation = after(rotation, Outcome.REFUSED)
+        assert (rotation.step, rotation.attempt, rotation.failed) == (Step.TEST, attempt, False)
+    rotation = after(rotation, Outcome.REFUSED)
+    assert (rotation.step, rotation.wake_at, rotation.failed, rotation.stuck) == (Step.REPAIR, NOW, False, False)
+    failed = after(rotation, Outcome.DONE)
+    assert (failed.failed, failed.step, failed.token, failed.failure) == (True, Step.SET, "token", FAILURE)
+
+
+@pytest.mark.parametrize("outcome", UNSUCCESSFUL)
+def test_a_repair_that_does_not_succeed_is_tried_again_for_ever(outcome: Outcome) -> None:
+    """A published value that does not work is an outage: there is no window and no last attempt."""
+    rotation = replace(ROTATING, step=Step.REPAIR, window_end=None)
+    for attempt in range(1, 20):
+        rotation = machine.advance(rotation, outcome, now=NOW, jitter=0.5, failure=replace(FAILURE, step=Step.REPAIR))
+        assert (rotation.step, rotation.wake_at) == (Step.REPAIR, NOW + backoff(attempt, 0.5))
+        assert rotation.stuck
+
+
+def test_refused_logins_are_counted_for_an_hour_and_then_forgotten() -> None:
+    """When the budget is spent, the next try waits for the end of the hour."""
+    rotation = machine.counted(replace(ROTATING, step=Step.SET), LOGIN_BUDGET - 1, NOW)
+    assert machine.logins_left(rotation, NOW + 1) == 1
+    spent = machine.counted(rotation, 1, NOW + 1)
+    assert machine.logins_left(spent, NOW + 2) == 0
+    assert after(spent, Outcome.RETRY, now=NOW + 2).wake_at == NOW + 3_600
+    assert after(rotation, Outcome.RETRY, now=NOW + 2).wake_at == NOW + 2 + backoff(1, 0.5)
+    assert machine.logins_left(spent, NOW + 3_600) == LOGIN_BUDGET
+    assert machine.counted(spent, 1, NOW + 3_600).refusals == 1
+
+
+@pytest.mark.parametrize("step", [Step.SET, Step.TEST, Step.FINISH, Step.REPAIR])
+def test_a_rotation_that_is_stopped_in_doubt_has_its_credential_checked(step: Step) -> None:
+    """AWSCURRENT stays, and may be dead."""
+    stopped = machine.abandoned(replace(ROTATING, step=step), due=DUE, now=NOW)
+    assert (stopped.step, stopped.token, stopped.health, stopped.wake_at) == (Step.IDLE, None, machine.IN_DOUBT, NOW)
 
 
 def test_a_retry_just_inside_the_window_is_made() -> None:
@@ -234,11 +287,11 @@ def test_a_function_that_fails_at_any_step_is_run_a_bounded_number_of_times(step
 
 
 def test_a_defect_in_a_built_in_rotator_is_tried_a_bounded_number_of_times() -> None:
-    """An unexpected error is no reason to go on for a whole window."""
-    rotation, runs = replace(ROTATING, step=Step.SET), 0
+    """An unexpected error is no reason to go on for a whole window, as long as the target is untouched."""
+    rotation, runs = replace(ROTATING, step=Step.CREATE), 0
     while not rotation.failed:
         rotation, runs = after(rotation, Outcome.AGAIN), runs + 1
-    assert (runs, rotation.step) == (FUNCTION_ATTEMPTS, Step.SET)
+    assert (runs, rotation.step) == (FUNCTION_ATTEMPTS, Step.CREATE)
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
@@ -256,23 +309,23 @@ def test_a_finished_rotation_with_nothing_to_retire_is_at_rest(retiring: str | N
     assert Rotation(due=DUE, wake_at=DUE) == machine.finished(retiring=retiring, retire_at=retire_at, due=DUE)
 
 
-@pytest.mark.parametrize("rotation", [ROTATING, REHEARSING, FAILED, replace(ROTATING, attempt=3, failure=FAILURE)])
+@pytest.mark.parametrize("rotation", [ROTATING, REHEARSING, replace(ROTATING, attempt=3, failure=FAILURE)])
 def test_an_abandoned_rotation_is_at_rest(rotation: Rotation) -> None:
     """Its token, its attempts and its failure are gone; the new schedule holds."""
-    assert Rotation(due=CLOSES, wake_at=CLOSES) == machine.abandoned(rotation, due=CLOSES)
+    assert Rotation(due=CLOSES, wake_at=CLOSES) == machine.abandoned(rotation, due=CLOSES, now=NOW)
 
 
 def test_abandoning_a_rotation_keeps_the_retirement_that_it_waited_for() -> None:
     """The old credential is retired as if the rotation had never begun."""
     waiting = replace(WAITING, retire_at=GRACE_ENDS)
     expected = replace(RETIRING, retire_at=GRACE_ENDS, wake_at=GRACE_ENDS)
-    assert expected == machine.abandoned(waiting, due=DUE)
+    assert expected == machine.abandoned(waiting, due=DUE, now=NOW)
 
 
 def test_abandoning_nothing_keeps_an_overdue_retirement_visible() -> None:
     """Its attempts and its failure stay."""
     overdue = replace(RETIRING, attempt=5, failure=FAILURE)
-    assert overdue == machine.abandoned(overdue, due=DUE)
+    assert overdue == machine.abandoned(overdue, due=DUE, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +404,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(due=st.none() | st.floats(NOW, 2 * NOW))
     def abandon(self, due: float | None) -> None:
-        self.rotation, self.token = machine.abandoned(self.rotation, due=due), None
+        self.rotation, self.token = machine.abandoned(self.rotation, due=due, now=self.now), None
 
     @rule(seconds=st.floats(0, 200_000))
     def wait(self, seconds: float) -> None:
@@ -379,7 +432,7 @@ class AnyHistory(RuleBasedStateMachine):
         while self.rotation.step is not Step.IDLE:
             self.step(Outcome.DONE)
             steps += 1
-            assert steps <= len(NEXT) + 3
+            assert steps <= len(NEXT) + 4
         assert not self.rotation.in_progress
         assert self.rotation.failure is None or steps == 0
 

@@ -22,11 +22,10 @@ BOTH = pytest.mark.parametrize(
 
 
 def fail(account: Account, target: MemoryTarget, name: str = "app", **options: str) -> None:
-    """Rotate with a target that is away, until the engine gives up."""
-    target.down = True
+    """Rotate with a target that says no, so that the engine gives up."""
+    target.refuses = True
     account.rotated(name, SINGLE_USER, **options)
-    while not account.rotation(name).failed:
-        account.sleep(name)
+    assert account.rotation(name).failed
 
 
 # --- no answer -----------------------------------------------------------------------------------------------------
@@ -49,19 +48,24 @@ def test_a_target_that_is_away_for_a_moment_delays_the_rotation(
     assert account.events(name) == ["RotationStarted", "StepRetried", "RotationSucceeded"]
 
 
-def test_retries_come_slower_and_slower_until_the_window_is_over(account: Account, target: MemoryTarget) -> None:
-    """For an hour; then the rotation is failed, with its step and the reason, and AWSCURRENT is untouched."""
+def test_retries_come_slower_and_slower_and_do_not_end_with_the_window(account: Account, target: MemoryTarget) -> None:
+    """The target may have got the value, so the rotation is never given up; AWSCURRENT is untouched meanwhile."""
     before = account.text("app")
-    fail(account, target)
+    target.down = True
+    account.rotated("app", SINGLE_USER)
+    account.pass_time(hours=3)
     journal = account.journal("app")
-    retries = [note.at for note in journal if note.event in ("StepRetried", "RotationFailed")]
+    retries = [note.at for note in journal if note.event == "StepRetried"]
     gaps = [later - sooner for sooner, later in pairwise(retries)]
     assert all(1.0 <= gap <= 300.0 for gap in gaps)
     assert all(later >= sooner for sooner, later in pairwise(gaps[:7]))
-    assert 3_600.0 - 300.0 <= journal[-1].at - journal[0].at < 3_600.0
-    assert (journal[-1].event, journal[-1].step, journal[-1].code) == ("RotationFailed", "set", "TargetUnavailable")
+    assert (journal[-1].event, journal[-1].step, journal[-1].code) == ("StepRetried", "set", "TargetUnavailable")
     assert "memory.test:7 does not answer" in (journal[-1].reason or "")
     assert account.text("app") == before
+    target.down = False
+    account.pass_time(hours=1)
+    assert target.accepts(account.credential("app"))
+    assert account.text("app") != before
 
 
 def test_a_failed_rotation_blocks_and_stays_visible(account: Account, target: MemoryTarget) -> None:
@@ -69,7 +73,7 @@ def test_a_failed_rotation_blocks_and_stays_visible(account: Account, target: Me
     fail(account, target)
     rotation = account.rotation("app")
     assert rotation.failure is not None
-    assert (rotation.failure.step, rotation.failure.code) == (Step.SET, "TargetUnavailable")
+    assert (rotation.failure.step, rotation.failure.code) == (Step.SET, "TargetRefused")
     assert rotation.wake_at == to_epoch(account.clock.now()) + REATTEMPT
     with pytest.raises(InvalidRequest, match="That rotation will be reattempted"):
         account.rotate("app")
@@ -79,7 +83,7 @@ def test_rotate_secret_makes_a_failed_rotation_go_on_at_once(account: Account, t
     """The call is refused, and the rotation that it was refused for is attempted, with the same value."""
     fail(account, target)
     version, written = account.labels("app")[PENDING], account.text("app", label=PENDING)
-    target.down = False
+    target.refuses = False
     with pytest.raises(InvalidRequest, match="isn't complete"):
         account.rotate("app")
     account.engine.tick()
@@ -91,7 +95,7 @@ def test_a_failed_rotation_is_attempted_again_in_the_next_window(account: Accoun
     """Not before, and with the same version and the same value: the target may have got it."""
     fail(account, target, expression="cron(0 8 ? * SUN *)", duration="2h")
     version, written = account.labels("app")[PENDING], account.text("app", label=PENDING)
-    target.down = False
+    target.refuses = False
     calls = len(target.calls)
     account.clock.set(account.clock.now().replace(day=4, hour=7, minute=59, second=59))  # a Sunday
     account.engine.tick()
@@ -106,7 +110,7 @@ def test_a_failed_rotation_is_attempted_again_in_the_next_window(account: Accoun
 def test_a_rotation_fails_in_each_window_and_is_attempted_in_the_next(account: Account, target: MemoryTarget) -> None:
     """A window is never missed because of a failure in the one before."""
     account.rotated("app", SINGLE_USER, expression="cron(0 8 * * ? *)", duration="1h")
-    target.down = True
+    target.refuses = True
     account.pass_time(days=4)
     failures = [from_epoch(note.at) for note in account.journal("app") if note.event == "RotationFailed"]
     assert [(failure.day, failure.hour) for failure in failures] == [(1, 8), (2, 8), (3, 8), (4, 8)]
@@ -117,11 +121,11 @@ def test_a_failed_rotation_by_age_is_attempted_on_every_later_day(account: Accou
     """A secret that is too old does not wait another period."""
     account.rotated("app", SINGLE_USER, days=30, duration="1h")
     account.pass_time(days=29)
-    target.down = True
+    target.refuses = True
     account.pass_time(days=4)
     failures = [from_epoch(note.at).date() for note in account.journal("app") if note.event == "RotationFailed"]
     assert [day.isoformat() for day in failures] == ["2026-01-31", "2026-02-01", "2026-02-02"]
-    target.down = False
+    target.refuses = False
     account.pass_time(days=1)
     assert account.events("app")[-1] == "RotationSucceeded"
 
@@ -156,7 +160,7 @@ def test_a_refusal_fails_the_rotation_at_once(account: Account, target: MemoryTa
     target.passwords["app"] = "changed by somebody"
     version = account.rotated("app", SINGLE_USER)
     note = account.journal("app")[-1]
-    assert (note.event, note.step, note.code, note.attempt) == ("RotationFailed", "set", "TargetRefused", 0)
+    assert (note.event, note.step, note.code, note.attempt) == ("RotationFailed", "set", "LoginRefused", 0)
     assert "user app" in (note.reason or "")
     assert account.labels("app")[PENDING] == version
     assert account.rotation("app").failed
@@ -170,20 +174,6 @@ def test_a_refused_superuser_is_told_as_such(account: Account, target: MemoryTar
     assert (note.event, note.code) == ("RotationFailed", "LoginRefused")
     assert "masterarn" in (note.reason or "")
     assert target.accepts(account.credential("pair"))
-
-
-def test_a_pending_password_that_does_not_work_fails_the_test(account: Account, target: MemoryTarget) -> None:
-    """Something undid the set: AWSCURRENT does not move to a password that was never seen to work."""
-
-    def undo(verb: str) -> None:
-        if verb == "accepts":
-            target.passwords["app"] = "app-password"
-
-    target.meanwhile = undo
-    account.rotated("app", SINGLE_USER)
-    note = account.journal("app")[-1]
-    assert (note.event, note.step, note.code) == ("RotationFailed", "test", "TargetRefused")
-    assert target.accepts(account.credential("app"))
 
 
 def test_a_password_that_the_policy_rejects_is_replaced_by_another(account: Account, target: MemoryTarget) -> None:
@@ -291,7 +281,7 @@ def test_a_pending_value_that_points_elsewhere_fails_the_rotation(account: Accou
 # --- our own defects, and secrecy ----------------------------------------------------------------------------------
 
 
-def test_a_defect_in_a_rotator_ends_after_a_few_attempts(account: Account, target: MemoryTarget) -> None:
+def test_a_defect_in_a_rotator_is_told_without_its_text(account: Account, target: MemoryTarget) -> None:
     """Its text may quote a value, so neither the journal nor the log keeps it."""
 
     def defect(verb: str) -> None:
@@ -299,7 +289,7 @@ def test_a_defect_in_a_rotator_ends_after_a_few_attempts(account: Account, targe
 
     target.meanwhile = defect
     account.rotated("app", SINGLE_USER)
-    while not account.rotation("app").failed:
+    for _ in range(FUNCTION_ATTEMPTS - 1):
         account.sleep("app")
     failures = [note for note in account.journal("app") if note.code is not None]
     assert len(failures) == FUNCTION_ATTEMPTS

@@ -9,9 +9,10 @@ import pytest
 
 from keywheel.errors import Fenced, LoginRefused, SecretMalformed, TargetRefused, TargetUnavailable
 from keywheel.rotation.machine import Step
-from keywheel.rotation.steps import CURRENT, PENDING, PREVIOUS, run_step
-from keywheel.rotator import CLONE_SUFFIX, AlternatingUsers, Credential, SingleUser, Strategy
+from keywheel.rotation.steps import CURRENT, PENDING, PREVIOUS, Terms, run_step
+from keywheel.rotator import CLONE_SUFFIX, Credential, Strategy
 from keywheel.sensitive import Sensitive
+from keywheel.strategies import AlternatingUsers, SingleUser
 from tests.support.memory_store import NEW_PASSWORD, MemoryStore
 from tests.support.memory_target import HOST, PORT, MemoryTarget
 
@@ -55,7 +56,7 @@ class World:
 
     def run(self, *steps: Step, token: str = "new", may_have_landed: bool = True) -> None:
         for step in steps:
-            run_step(self.strategy, self.store, SECRET, token, step, may_have_landed=may_have_landed)
+            run_step(self.strategy, self.store, SECRET, token, step, Terms(may_have_landed=may_have_landed))
 
     def calls_of(self, step: Step, **options: Any) -> list[str]:
         """What the target is asked in one step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from keywheel.errors import (
     TargetUnavailable,
     TlsRefused,
 )
-from keywheel.rotator import TIMEOUT, CloningTarget, Credential, LockingTarget, SingleUser
+from keywheel.rotator import TIMEOUT, CloningTarget, Credential, LockingTarget
 from keywheel.rotators import _libpq
 from keywheel.rotators.postgres import AWS_NAME, TARGET, Postgres
+from keywheel.strategies import SingleUser
 from keywheel.testing import FaultProxy, ManualContext, TargetContract, closed_port, error_of
 from tests.rotators.credentials import changed, clone_of, with_password
 from tests.support.servers import Authority, PostgresServer, system_binaries
@@ -71,6 +73,20 @@ class TestContract(TargetContract):
         self.seen.append(credential)
         return credential
 
+    @contextmanager
+    def session(self, credential: Credential) -> Iterator[Callable[[], bool]]:
+        """A session that says whether its server still answers."""
+        with self.server.connect(credential.username, credential.password.reveal()) as session:
+
+            def is_open() -> bool:
+                try:
+                    session.execute("SELECT 1")
+                except psycopg.Error:
+                    return False
+                return True
+
+            yield is_open
+
     def superuser(self) -> Credential:
         return self.server.superuser
 
@@ -109,7 +125,7 @@ def test_any_name_a_role_may_have_is_rotated(server: PostgresServer, name: str) 
     new = with_password(old)
     target.set_password(new, by=old)
     clone = clone_of(new)
-    target.clone_user(name, clone.username, by=server.superuser)
+    target.clone_user(clone.replace(password=clone.password, username=name), clone, by=server.superuser)
     target.set_password(clone, by=server.superuser)
     assert (target.accepts(new), target.accepts(old), target.accepts(clone)) == (True, False, True)
     target.lock_user(clone, by=server.superuser)
@@ -307,7 +323,7 @@ def test_a_missing_role_is_refused(postgres: PostgresServer) -> None:
     ghost = postgres.credential("ghost", "x")
     for verb in (target.set_password, target.lock_user):
         error_of(partial(verb, ghost, by=postgres.superuser), TargetRefused)
-    error_of(lambda: target.clone_user("ghost", "ghost_clone", by=postgres.superuser), TargetRefused)
+    error_of(lambda: target.clone_user(ghost, clone_of(ghost), by=postgres.superuser), TargetRefused)
     assert postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = 'ghost_clone'") == []
 
 

@@ -27,7 +27,7 @@ def session_of(server: PostgresServer, credential: Credential) -> psycopg.Connec
 def cloned(server: PostgresServer, credential: Credential) -> Credential:
     """The working clone of a user."""
     clone = clone_of(credential)
-    target.clone_user(credential.username, clone.username, by=server.superuser)
+    target.clone_user(credential, clone, by=server.superuser)
     target.set_password(clone, by=server.superuser)
     return clone
 
@@ -77,7 +77,7 @@ def test_what_the_clone_owned_before_is_handed_to_the_original(server: PostgresS
         server.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(dbname), owner))
         server.execute("CREATE TABLE t AS SELECT 1", dbname=dbname)
         server.execute(sql.SQL("ALTER TABLE t OWNER TO {}").format(owner), dbname=dbname)
-    target.clone_user(original.username, clone.username, by=server.superuser)
+    target.clone_user(original, clone, by=server.superuser)
     for dbname in databases:
         assert server.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'", dbname=dbname) == [
             (original.username,)
@@ -107,7 +107,7 @@ def test_the_clone_has_the_attributes_of_the_original(server: PostgresServer, at
     clone = original.username + CLONE_SUFFIX
     for state in (attributes, "NOSUPERUSER NOCREATEDB NOCREATEROLE INHERIT NOREPLICATION NOBYPASSRLS LOGIN"):
         server.execute(sql.SQL("ALTER ROLE {} " + state).format(sql.Identifier(original.username)))
-        target.clone_user(original.username, clone, by=server.superuser)
+        target.clone_user(original, clone_of(original), by=server.superuser)
         rows = [server.execute(SELECT_ATTRIBUTES, [name]) for name in (original.username, clone)]
         assert rows[0] == rows[1]
         assert server.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", [clone]) == [(True,)]
@@ -141,11 +141,11 @@ def test_the_clone_has_the_settings_of_the_original(server: PostgresServer, sett
     variable = setting.partition(" ")[0]
     for change in (f"SET {setting}", f"RESET {variable}"):
         server.execute(sql.SQL("ALTER ROLE {} " + place + " " + change).format(name))
-        target.clone_user(original.username, clone, by=server.superuser)
-        target.clone_user(original.username, clone, by=server.superuser)
+        target.clone_user(original, clone_of(original), by=server.superuser)
+        target.clone_user(original, clone_of(original), by=server.superuser)
         assert settings(clone) == settings(original.username)
     server.execute(sql.SQL("ALTER ROLE {} " + place + f" SET {setting}").format(sql.Identifier(clone)))
-    target.clone_user(original.username, clone, by=server.superuser)
+    target.clone_user(original, clone_of(original), by=server.superuser)
     assert settings(clone) == []
 
 
@@ -155,7 +155,7 @@ def test_a_setting_that_a_user_smuggled_in_is_not_run(server: PostgresServer) ->
     with session_of(server, original) as session:
         session.execute("SELECT set_config('search_path', 'a;ALTER/**/ROLE/**/current_user/**/CREATEDB,B', false)")
         session.execute("ALTER ROLE CURRENT_USER SET search_path FROM CURRENT")
-    target.clone_user(original.username, original.username + CLONE_SUFFIX, by=server.superuser)
+    target.clone_user(original, clone_of(original), by=server.superuser)
     assert server.execute("SELECT rolcreatedb FROM pg_roles WHERE rolname = 'postgres'") == [(True,)]
     stored = server.execute(SELECT_SETTINGS, [f"{original.username}{CLONE_SUFFIX}"])
     assert ("", 'search_path="a;alter/**/role/**/current_user/**/createdb", b') in stored
@@ -182,7 +182,7 @@ def test_the_owner_of_a_database_cannot_slip_a_function_under_the_superuser(serv
         session.execute(sql.SQL("ALTER DATABASE {} SET search_path TO trap, pg_catalog").format(database))
     by = changed(server.superuser, dbname=dbname)
     clone = clone_of(owner)
-    target.clone_user(owner.username, clone.username, by=by)
+    target.clone_user(owner, clone, by=by)
     target.set_password(clone, by=by)
     target.lock_user(clone, by=by)
     assert server.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [owner.username]) == [(False,)]
@@ -219,7 +219,7 @@ def test_an_original_that_is_a_member_of_its_clone_is_explained(server: Postgres
     clone = server.new_user(original.username + CLONE_SUFFIX)
     names = sql.Identifier(clone.username), sql.Identifier(original.username)
     server.execute(sql.SQL("GRANT {} TO {}").format(*names))
-    error = error_of(lambda: target.clone_user(original.username, clone.username, by=server.superuser), TargetRefused)
+    error = error_of(lambda: target.clone_user(original, clone, by=server.superuser), TargetRefused)
     assert "member" in error.message
     assert "REVOKE" in error.hint()
 
@@ -239,7 +239,7 @@ def test_a_clone_that_still_differs_is_refused_and_nothing_is_kept(
 
     rules = (blind_at_first, *module._RULES[1:])
     monkeypatch.setattr(module, "_RULES", rules)
-    error = error_of(lambda: target.clone_user(original.username, clone, by=server.superuser), TargetRefused)
+    error = error_of(lambda: target.clone_user(original, clone_of(original), by=server.superuser), TargetRefused)
     assert "CONNECTION LIMIT, CREATEDB" in error.message
     assert server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [clone]) == []
 
@@ -261,7 +261,7 @@ def test_a_superuser_with_createrole_is_enough(server: PostgresServer) -> None:
     master = createrole_user(server, original)
     clone = clone_of(original)
     for _ in range(2):
-        target.clone_user(original.username, clone.username, by=master)
+        target.clone_user(original, clone, by=master)
         target.set_password(clone, by=master)
         target.set_password(original, by=master)
     assert (target.accepts(clone), target.accepts(original)) == (True, True)
@@ -277,10 +277,10 @@ def test_what_createrole_may_not_copy_is_refused_as_a_missing_right(server: Post
     original = server.new_user()
     master = createrole_user(server, original)
     clone = clone_of(original)
-    target.clone_user(original.username, clone.username, by=master)
+    target.clone_user(original, clone, by=master)
     server.execute(sql.SQL("ALTER ROLE {} " + change).format(sql.Identifier(original.username)))
-    error = error_of(lambda: target.clone_user(original.username, clone.username, by=master), TargetRefused)
+    error = error_of(lambda: target.clone_user(original, clone, by=master), TargetRefused)
     assert "rights" in error.hint()
     if change != "SUPERUSER":
-        target.clone_user(original.username, clone.username, by=server.superuser)
-        target.clone_user(original.username, clone.username, by=master)
+        target.clone_user(original, clone, by=server.superuser)
+        target.clone_user(original, clone, by=master)

@@ -9,10 +9,10 @@ import pytest
 from keywheel.db.database import Database
 from keywheel.keys.keyring import Keys
 from keywheel.rotation.runners import Runners
-from keywheel.rotator import SingleUser
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
 from keywheel.sensitive import Sensitive
+from keywheel.strategies import SingleUser
 from keywheel.testing import ManualClock
 from tests.secrets.house import House
 from tests.support.account import SINGLE_USER, Account

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from keywheel.errors import LoginRefused, PasswordRejected, SecretMalformed, TargetRefused, TargetUnavailable
-from keywheel.rotator import Credential
+from keywheel.rotator import NO_FENCE, Credential, Fence
 from keywheel.sensitive import Sensitive
 
 HOST, PORT = "memory.test", 7
@@ -16,7 +16,7 @@ class MemoryTarget:
     """Users and their passwords, behind switches for outages and refusals.
 
     * `passwords`: who can log in; None: nobody by that name, until the next `set_password`.
-    * `down`: nobody answers. `loses_reply_to`: the verb that is carried out, and whose answer is lost.
+    * `down`: nobody answers. `refuses`: every change is refused, before any effect. `loses_reply_to`: the verb that is carried out, and whose answer is lost.
     * `rejects`: the password policy. `meanwhile`: called as each verb begins, with its name.
     * `calls`: each verb with the user it was about, as `set_password app`.
     """
@@ -31,6 +31,7 @@ class MemoryTarget:
         self.rights: dict[str, str] = {}
         self.calls: list[str] = []
         self.down = False
+        self.refuses = False
         self.loses_reply_to = ""
         self.rejects: Callable[[str], bool] = lambda _: False
         self.meanwhile: Callable[[str], None] = lambda _: None
@@ -64,7 +65,8 @@ class MemoryTarget:
         self._answer("accepts")
         return answer
 
-    def set_password(self, credential: Credential, *, by: Credential) -> None:
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        fence.seconds()
         self._begin("set_password", by, credential.username)
         self._authorize(by, credential.username)
         password = credential.password.reveal()
@@ -75,14 +77,15 @@ class MemoryTarget:
         self.passwords[credential.username] = password
         self._answer("set_password")
 
-    def clone_user(self, original: str, clone: str, *, by: Credential) -> None:
-        self._begin("clone_user", by, clone)
-        self._authorize(by, clone)
-        self.passwords.setdefault(clone, None)
-        self.rights[clone] = original
+    def clone_user(self, original: Credential, clone: Credential, *, by: Credential) -> None:
+        self._begin("clone_user", by, clone.username)
+        self._authorize(by, clone.username)
+        self.passwords.setdefault(clone.username, None)
+        self.rights[clone.username] = original.username
         self._answer("clone_user")
 
-    def lock_user(self, credential: Credential, *, by: Credential) -> None:
+    def lock_user(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        fence.seconds()
         self._begin("lock_user", by, credential.username)
         self._authorize(by, credential.username)
         self.passwords[credential.username] = None
@@ -104,6 +107,8 @@ class MemoryTarget:
         return self.passwords.get(credential.username) == credential.password.reveal()
 
     def _authorize(self, by: Credential, username: str) -> None:
+        if self.refuses:
+            raise TargetRefused(f"{self.place(by)} is closed for changes.")
         if not self._logs_in(by):
             raise LoginRefused(f"{self.place(by)} refuses the login of {by.username}.")
         if by.username not in ("admin", username):

@@ -23,6 +23,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from keywheel.clock import Clock
+from keywheel.db.bell import Bell
 from keywheel.db.statement import Tx
 from keywheel.errors import ConfigurationError
 
@@ -70,6 +72,17 @@ class Database(Protocol):
 
     def later(self, work: Callable[[Tx], object]) -> None:
         """As `write`, without waiting: for what may be lost in a crash, such as a date of last access."""
+        ...
+
+    def clock(self) -> Clock:
+        """The clock that all processes of this store agree on: leases are told by it."""
+        ...
+
+    def bell(self, ring: Callable[[], None]) -> Bell:
+        """Have `ring` called, in another thread, soon after a transaction that rang: see `Tx.ring`.
+
+        It may be called for nothing, and it may be missed: a bell shortens a sleep, and nothing depends on it.
+        """
         ...
 
     def close(self) -> None:

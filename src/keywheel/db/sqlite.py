@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
+from keywheel.clock import Clock, SystemClock
+from keywheel.db.bell import CommitBell
 from keywheel.db.statement import Tx
 from keywheel.errors import ConfigurationError
 
@@ -46,6 +48,9 @@ class _SqliteTx:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.execute = connection.execute
+
+    def ring(self) -> None:
+        """Nothing: every commit rings."""
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +226,14 @@ class SqliteDatabase:
             raise
         tx.connection.execute("RELEASE work")
         return outcome
+
+    def clock(self) -> Clock:
+        """The machine's: there is only one."""
+        return SystemClock()
+
+    def bell(self, ring: Callable[[], None]) -> CommitBell:
+        """Rings after every commit to the file, be it of another process."""
+        return CommitBell(partial(connect, self._path), ring)
 
     def close(self) -> None:
         """Finish the queued writes, then close every connection."""

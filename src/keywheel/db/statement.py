@@ -44,6 +44,10 @@ class Tx(Protocol):
         """Run `sql` on the driver's connection."""
         ...
 
+    def ring(self) -> None:
+        """Once this transaction is durable, ring the bell of every process that waits for something to be due."""
+        ...
+
 
 class Statement:
     """A prepared clause; its bind parameters are given by name."""

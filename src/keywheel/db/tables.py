@@ -184,6 +184,17 @@ rotation = Table(
     Index("ix_rotation_place", "place", "wake_at"),
 )
 
+slot = Table(
+    "slot",
+    metadata,
+    Column("place", Text, primary_key=True),  # whose concurrency is limited: a target's place, or an account
+    Column("n", Integer, primary_key=True),
+    Column("turn", BigInteger, nullable=False),  # counts up each time it is taken
+    Column("holder", Text),
+    Column("until", Double, nullable=False),  # it is free from this instant on
+    Index("ix_slot_until", "until"),
+)
+
 journal = Table(
     "journal",
     metadata,

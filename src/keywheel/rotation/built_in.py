@@ -13,7 +13,8 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from keywheel import rotators
-from keywheel.rotator import AlternatingUsers, CloningTarget, SingleUser, Strategy
+from keywheel.rotator import CloningTarget, Strategy
+from keywheel.strategies import AlternatingUsers, SingleUser
 
 ENTRY_POINTS = "keywheel.rotators"
 

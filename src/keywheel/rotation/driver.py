@@ -9,7 +9,9 @@ import random
 import traceback
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -25,14 +27,15 @@ from keywheel.errors import (
     TargetRefused,
     TargetUnavailable,
 )
-from keywheel.rotation import machine, rows
-from keywheel.rotation.engine import Rotations
+from keywheel.rotation import machine, rows, sentinel
+from keywheel.rotation.engine import Rotations, ends_sessions
 from keywheel.rotation.machine import WIRE_STEPS, Failure, Outcome, Rotation, Step
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
-from keywheel.rotation.steps import CURRENT, run_step
+from keywheel.rotation.sentinel import Round
+from keywheel.rotation.steps import CURRENT, Terms, run_step
 from keywheel.rotation.store import LedgerStore
-from keywheel.rotator import Strategy
+from keywheel.rotator import Fence, Logins, Strategy
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.rows import Secret
 
@@ -58,6 +61,9 @@ class Driver:
         clock: Clock,
         *,
         name: str,
+        rounds: Round,
+        left: Callable[[Entry], float],
+        admitted: Callable[[Entry], bool],
         stopping: Callable[[], bool],
     ) -> None:
         self._database = database
@@ -66,10 +72,13 @@ class Driver:
         self._runners = runners
         self._clock = clock
         self._name = name
+        self._rounds = rounds
+        self._left = left
+        self._admitted = admitted
         self._stopping = stopping
 
     def drive(self, entry: Entry) -> None:
-        """Run steps until the rotation rests, or the engine stops.
+        """Run steps until the rotation rests, the engine stops, or it has to wait for a slot at its target.
 
         Raises:
             Fenced: it is somebody else's now.
@@ -80,13 +89,15 @@ class Driver:
             now = to_epoch(self._clock.now())
             if entry.rotation.wake_at is None or entry.rotation.wake_at > now:
                 return
-            if self._stopping():
+            if self._stopping() or not self._admitted(entry):
                 self._release(entry, now)
                 return
 
     def _next(self, entry: Entry, *, may_have_landed: bool) -> tuple[Entry, bool]:
         """Do the next thing: begin what came due, go back to rest, or run a step. Whether it wrote a pending value."""
         now, rotation = self._clock.now(), entry.rotation
+        if _is_to_be_checked(rotation, to_epoch(now)):  # before anything else changes it
+            return self._check(entry), False
         if _is_due(rotation, to_epoch(now)):
             return self._database.write(lambda tx: self._rotations.begin_due(tx, entry, now)), False
         if _rests(rotation, to_epoch(now)):
@@ -99,46 +110,65 @@ class Driver:
             lambda tx: rows.release(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now)
         )
 
+    def _check(self, entry: Entry) -> Entry:
+        """Have the sentinel look at a secret at rest, and save what it found."""
+        secret, now = self._secret(entry), self._clock.now()
+        store = LedgerStore(self._database, self._secrets, secret, now)
+        terms = self._terms(entry, secret)
+        strategy = self._runners.built_in(secret.rotation_function or "", secret.scope)
+        found = sentinel.check(entry.rotation, strategy, store, terms, now, self._rounds)
+        rotation = machine.counted(found.rotation, terms.logins.refused, to_epoch(now))
+        return self._database.write(
+            lambda tx: self._rotations.checked(tx, entry, rotation, found.event, self._clock.now())
+        )
+
     def _step(self, entry: Entry, *, may_have_landed: bool) -> tuple[Entry, bool]:
         """Run the present step and save its outcome. Whether it wrote a pending value."""
-        now = self._clock.now()
-        with self._database.point() as tx:
-            secret = self._secrets.by_id(tx, entry.secret_id)
-        if secret is None:
-            raise Fenced("The secret is gone.")
+        secret, now = self._secret(entry), self._clock.now()
         store = LedgerStore(self._database, self._secrets, secret, now)
         strategy = self._runners.built_in(secret.rotation_function or "", secret.scope)
+        terms = self._terms(entry, secret, may_have_landed=may_have_landed)
         failure: Failure | None = None
         outcome = Outcome.DONE
         try:
-            self._run(strategy, store, secret, entry.rotation, may_have_landed=may_have_landed)
+            self._run(strategy, store, secret, entry.rotation, terms)
         except Fenced:
             raise
         except Exception as error:  # noqa: BLE001 - every end of a step is an outcome
             outcome, failure = _judge(error, entry.rotation.step)
             _log.warning("rotation.step", secret=secret.arn, step=entry.rotation.step.value, code=failure.code)
+        entry = replace(entry, rotation=machine.counted(entry.rotation, terms.logins.refused, to_epoch(now)))
         return self._save(entry, store, strategy, outcome, failure), store.written is not None
 
+    def _secret(self, entry: Entry) -> Secret:
+        with self._database.point() as tx:
+            secret = self._secrets.by_id(tx, entry.secret_id)
+        if secret is None:
+            raise Fenced("The secret is gone.")
+        return secret
+
+    def _terms(self, entry: Entry, secret: Secret, *, may_have_landed: bool = True) -> Terms:
+        return Terms(
+            may_have_landed=may_have_landed,
+            fence=Fence(entry.fence, partial(self._left, entry)),
+            logins=Logins(machine.logins_left(entry.rotation, to_epoch(self._clock.now()))),
+            ends_sessions=ends_sessions(secret),
+        )
+
     def _run(
-        self,
-        strategy: Strategy | None,
-        store: LedgerStore,
-        secret: Secret,
-        rotation: Rotation,
-        *,
-        may_have_landed: bool,
+        self, strategy: Strategy | None, store: LedgerStore, secret: Secret, rotation: Rotation, terms: Terms
     ) -> None:
         step = rotation.step
         version = rotation.retiring if step is Step.RETIRE else rotation.token
         if strategy is not None:
-            run_step(strategy, store, secret.arn, version or "", step, may_have_landed=may_have_landed)
-        elif step is Step.RETIRE:
-            raise TargetRefused(
-                "The rotator that is to end the old credential is not the secret's any more.",
-                hint="Rotate the secret with that rotator again, or end the old credential by hand and rotate again.",
-            )
-        else:
+            run_step(strategy, store, secret.arn, version or "", step, terms)
+        elif step in WIRE_STEPS:
             self._invoke(store, secret, rotation)
+        else:
+            raise TargetRefused(
+                f"The rotator that is to {step} the credential is not the secret's any more.",
+                hint="Rotate the secret with that rotator again, or do it by hand and rotate again.",
+            )
 
     def _invoke(self, store: LedgerStore, secret: Secret, rotation: Rotation) -> None:
         function, token = secret.rotation_function or "", rotation.token or ""
@@ -168,9 +198,10 @@ class Driver:
         now, rotation = self._clock.now(), entry.rotation
         if outcome is Outcome.DONE and rotation.step is Step.FINISH:
             grace: timedelta | None = None if strategy is None else strategy.GRACE
+            verify_at = None if self._rounds.every is None else to_epoch(now) + self._rounds.every
             return self._database.write(
                 lambda tx: self._rotations.finish(
-                    tx, entry, store.effects, now, grace=grace, retires=strategy is not None
+                    tx, entry, store.effects, now, grace=grace, retires=strategy is not None, verify_at=verify_at
                 )
             )
         following = machine.advance(
@@ -187,6 +218,10 @@ class Driver:
         return self._database.write(
             lambda tx: self._rotations.commit(tx, entry, following, store.effects, now, place=place)
         )
+
+
+def _is_to_be_checked(rotation: Rotation, now: float) -> bool:
+    return rotation.token is None and rotation.verify_at is not None and rotation.verify_at <= now
 
 
 def _is_due(rotation: Rotation, now: float) -> bool:

@@ -17,7 +17,7 @@ from keywheel.clock import from_epoch, to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import Fenced, InvalidParameter, InvalidRequest, PasswordRejected
 from keywheel.rotation import machine, rows
-from keywheel.rotation.machine import Rotation, Step
+from keywheel.rotation.machine import Failure, Rotation, Step
 from keywheel.rotation.rows import Entry, Note
 from keywheel.schedule import RotationRules, Window
 from keywheel.secrets import labels as staging
@@ -27,6 +27,7 @@ from keywheel.secrets.rows import Secret
 
 IN_PROGRESS = "A previous rotation isn't complete. That rotation will be reattempted."
 GRACE_TAG = "keywheel:grace-period"
+SESSIONS_TAG = "keywheel:end-sessions"
 _GRACE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_GRACE = 36_500 * 86_400  # seconds; what is longer is never
 
@@ -67,6 +68,11 @@ def grace_of(secret: Secret, default: timedelta | None) -> timedelta | None:
         return None if text == "never" else default
     seconds = int(number) * _GRACE_UNITS[unit]
     return timedelta(seconds=seconds) if seconds <= _LONGEST_GRACE else None
+
+
+def ends_sessions(secret: Secret) -> bool:
+    """Whether retiring an old credential ends the sessions it opened: the tag `keywheel:end-sessions` is `true`."""
+    return bool(json.loads(secret.tags).get(SESSIONS_TAG) == "true")
 
 
 def next_window(secret: Secret, now: datetime, *, last_rotated: datetime | None) -> Window | None:
@@ -185,7 +191,7 @@ class Rotations:
         if rotation.in_progress:
             self._note(tx, secret, rotation, event, now, fence=entry.fence)
         due = rotation.due if secret.rotation_enabled else None
-        stopped = self._take_away(tx, entry, machine.abandoned(rotation, due=due), now)
+        stopped = self._take_away(tx, entry, machine.abandoned(rotation, due=due, now=to_epoch(now)), now)
         if rotation.rehearsal:
             self._drop_copy(tx, secret, rotation, now)
         return stopped
@@ -260,10 +266,12 @@ class Rotations:
         *,
         grace: timedelta | None,
         retires: bool,
+        verify_at: float | None = None,
     ) -> Entry:
         """The labels move, the old credential's retirement and the next date are set, in one transaction.
 
         `grace` is the strategy's own; a rotation function (`retires` is false) looks after the old one itself.
+        `verify_at`: when the new credential is checked again.
 
         Raises:
             Fenced: the rotation is not ours any more; nothing is written.
@@ -282,10 +290,24 @@ class Rotations:
             retiring=old,
             retire_at=None if allowed is None or old is None else to_epoch(now + allowed),
             due=_due(secret, window),
+            now=to_epoch(now) if retires else None,
+            verify_at=verify_at,
         )
         secret = self._secrets.set(tx, secret, now, rotated=to_epoch(now))
         self._show_next(tx, secret, window, now)
         self._note(tx, secret, entry.rotation, "RotationSucceeded", now, fence=entry.fence)
+        return self._keep(tx, entry, rotation, now)
+
+    def checked(self, tx: Tx, entry: Entry, rotation: Rotation, event: str | None, now: datetime) -> Entry:
+        """What a check of the published credential found; `event` where that is news.
+
+        Raises:
+            Fenced: the rotation is not ours any more; nothing is written.
+        """
+        secret = self._own(tx, entry)
+        if event is not None:
+            failure = None if rotation.health is None else Failure(Step.REPAIR, rotation.health, "")
+            self._note(tx, secret, replace(entry.rotation, failure=failure), event, now, fence=entry.fence)
         return self._keep(tx, entry, rotation, now)
 
     def rest(self, tx: Tx, entry: Entry, rotation: Rotation, now: datetime) -> Entry:
@@ -436,6 +458,10 @@ def _event(before: Rotation, after: Rotation) -> str:
     """The journal's word for what a step's end means."""
     if after.failure is None:
         return "StepDone" if before.step is not Step.RETIRE else "OldCredentialRetired"
+    if before.step is Step.REPAIR and after.failed:
+        return "RolledBack"
     if before.step is Step.RETIRE:
         return "RetirementDelayed" if after.retiring is not None else "RetirementLeftToRotation"
+    if after.step is Step.REPAIR:
+        return "RollbackStarted" if before.step is not Step.REPAIR else "RollbackRetried"
     return "RotationFailed" if after.failed else "StepRetried"

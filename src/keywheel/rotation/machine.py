@@ -1,15 +1,21 @@
 """A rotation, its steps, and what follows from each outcome. Pure: a table and a few functions.
 
     idle ── due ──▶ create ──▶ set ──▶ test ──▶ finish ──▶ retire ──▶ idle
-                     rehearsal:        test ──▶ idle
+                                │       └─ refused ──▶ repair ──▶ failed
+                     rehearsal: └─────▶ test ──▶ idle
 
 * The row says which step to run again after a crash; the pending version says with what value.
 * Being at `set` *is* the intent: from then on the target may hold the old value or the new one.
-* Nothing is known (`RETRY`): the same step again after a backoff, as long as the window is open.
+* Nothing is known (`RETRY`): the same step again after a backoff, as long as the window is open. From set on the
+  window has no say: it stops rotations from starting, and one that may have changed the target is always finished.
+* Test refused, again and again: the current value is set anew (repair), and only then is the rotation failed.
 * A rotation function failed (`AGAIN`): as `RETRY`, at most `FUNCTION_ATTEMPTS` times, from its first step.
 * Refused: the rotation is failed at once. It keeps its step, its token and its pending value, and goes on from there
   when it is attempted again: in the next window, after `REATTEMPT` where there is no schedule, or on RotateSecret.
-* Retiring the old credential never fails for good: it is tried again for ever, and AWSCURRENT is not touched.
+* Retiring the old credential never fails for good: it is tried again for ever, and AWSCURRENT is not touched. Nor does
+  repairing: it is tried again for ever, since a published value that does not work is an outage.
+* A secret at rest may be verified: does the published credential still work? What the check found is its health.
+* Refused logins are counted over steps and hours; when the budget is spent, nothing is asked until the hour is over.
 * `wake_at` is the only timer.
 """
 
@@ -28,6 +34,7 @@ class Step(StrEnum):
     TEST = "test"
     FINISH = "finish"
     RETIRE = "retire"
+    REPAIR = "repair"
 
 
 class Outcome(StrEnum):
@@ -41,7 +48,7 @@ class Outcome(StrEnum):
 
 NEXT = {Step.CREATE: Step.SET, Step.SET: Step.TEST, Step.TEST: Step.FINISH}
 
-# The `Step` member of a rotation function's event, by step. Retiring is the engine's own.
+# The `Step` member of a rotation function's event, by step. Retiring and repairing are the engine's own.
 WIRE_STEPS = {
     Step.CREATE: "createSecret",
     Step.SET: "setSecret",
@@ -52,7 +59,12 @@ WIRE_STEPS = {
 FUNCTION_ATTEMPTS = 5
 REATTEMPT = 86_400.0  # seconds until a failed rotation without a schedule is attempted again
 MANUAL_WINDOW = 3_600.0  # seconds that a rotation asked for by RotateSecret is tried
+TEST_ATTEMPTS = 3  # a new password may need a moment to be known everywhere
+LOGIN_BUDGET = 6  # refused logins of a secret's rotation in an hour without one that succeeded
+_HOUR = 3_600.0
 _BACKOFF_FIRST, _BACKOFF_MOST, _RETIRE_MOST = 1.0, 300.0, 3_600.0
+IN_DOUBT = "InDoubt"  # the health of a secret whose rotation was stopped when the target may have been changed
+_IN_DOUBT = (Step.SET, Step.TEST, Step.FINISH)  # the target may hold the new value already
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +89,22 @@ class Rotation:
     retiring: str | None = None
     retire_at: float | None = None
     failure: Failure | None = None
+    refusals: int = 0
+    refusals_since: float | None = None
+    verify_at: float | None = None
+    verified: float | None = None
+    health: str | None = None
     wake_at: float | None = None
 
     @property
     def failed(self) -> bool:
         """It gave up for now, and waits to be attempted again."""
         return self.failure is not None and self.window_end is None and self.step in WIRE_STEPS
+
+    @property
+    def stuck(self) -> bool:
+        """The published value does not work, and nobody that is known may set it."""
+        return self.step is Step.REPAIR and self.failure is not None and self.failure.step is Step.REPAIR
 
     @property
     def in_progress(self) -> bool:
@@ -115,6 +137,22 @@ def reattempt(rotation: Rotation, *, window_end: float, now: float) -> Rotation:
     return replace(rotation, attempt=0, window_end=window_end, wake_at=now)
 
 
+def logins_left(rotation: Rotation, now: float) -> int:
+    """How many more logins may be refused now."""
+    since = rotation.refusals_since
+    return LOGIN_BUDGET if since is None or now - since >= _HOUR else max(0, LOGIN_BUDGET - rotation.refusals)
+
+
+def counted(rotation: Rotation, refused: int, now: float) -> Rotation:
+    """With `refused` more refused logins."""
+    if refused == 0:
+        return rotation
+    since = rotation.refusals_since
+    if since is None or now - since >= _HOUR:
+        return replace(rotation, refusals=refused, refusals_since=now)
+    return replace(rotation, refusals=rotation.refusals + refused)
+
+
 def advance(
     rotation: Rotation,
     outcome: Outcome,
@@ -132,13 +170,25 @@ def advance(
     if rotation.rehearsal:
         return _ended(rotation, failure)
     attempt = rotation.attempt + 1
-    again = now + backoff(attempt, jitter)
+    again = _not_before_budget(rotation, now, now + backoff(attempt, jitter))
     step = Step.CREATE if from_start else rotation.step
-    exhausted = outcome is Outcome.AGAIN and attempt >= FUNCTION_ATTEMPTS
     following = replace(rotation, step=step, attempt=attempt, failure=failure, wake_at=again)
-    if outcome is Outcome.REFUSED or exhausted or again >= (rotation.window_end or 0.0):
+    if rotation.step is Step.REPAIR:
+        return following
+    if rotation.step is Step.TEST and outcome is Outcome.REFUSED and not from_start:
+        return following if attempt < TEST_ATTEMPTS else _repair(following, now)
+    in_doubt = rotation.step in _IN_DOUBT and not from_start
+    exhausted = outcome is Outcome.AGAIN and attempt >= FUNCTION_ATTEMPTS
+    closed = again >= (rotation.window_end or 0.0)
+    if outcome is Outcome.REFUSED or ((exhausted or closed) and not in_doubt):
         return give_up(following, due=rotation.due, now=now)
     return following
+
+
+def verified(rotation: Rotation, health: str | None, *, now: float, again: float | None) -> Rotation:
+    """At rest, after the published credential was checked; the next check is at `again`. No health: it works."""
+    seen = rotation.verified if health is not None else now
+    return settle(replace(rotation, health=health, verified=seen, verify_at=again))
 
 
 def postponed(rotation: Rotation, obstacle: str | None) -> Rotation:
@@ -154,23 +204,40 @@ def give_up(rotation: Rotation, *, due: float | None, now: float) -> Rotation:
     return replace(rotation, due=due, window_end=None, wake_at=next_try)
 
 
-def finished(*, retiring: str | None, retire_at: float | None, due: float | None) -> Rotation:
-    """The labels have moved: what is left is the old credential, at `retire_at` (None: not before its next turn)."""
-    idle = Rotation(due=due)
+def finished(
+    *,
+    retiring: str | None,
+    retire_at: float | None,
+    due: float | None,
+    now: float | None = None,
+    verify_at: float | None = None,
+) -> Rotation:
+    """The labels have moved: what is left is the old credential, at `retire_at` (None: not before its next turn).
+
+    `now` is when the new credential was seen to work; None where a rotation function saw it.
+    """
+    idle = Rotation(due=due, verified=now, verify_at=verify_at)
     if retiring is None or retire_at is None:
         return settle(idle)
     return settle(replace(idle, step=Step.RETIRE, retiring=retiring, retire_at=retire_at))
 
 
-def abandoned(rotation: Rotation, *, due: float | None) -> Rotation:
-    """Somebody put another value, took AWSPENDING away, or cancelled: nothing more is run for this token."""
+def abandoned(rotation: Rotation, *, due: float | None, now: float) -> Rotation:
+    """Somebody put another value, took AWSPENDING away, or cancelled: nothing more is run for this token.
+
+    Where the target may have been changed by then, the published credential is checked, and set anew if need be.
+    """
     rotation = replace(rotation, due=due)
-    return _ended(rotation, None) if rotation.in_progress else settle(rotation)
+    if not rotation.in_progress:
+        return settle(rotation)
+    if rotation.step in (*_IN_DOUBT, Step.REPAIR) and not rotation.rehearsal:
+        rotation = replace(rotation, health=IN_DOUBT, verify_at=now)
+    return _ended(rotation, None)
 
 
 def settle(rotation: Rotation) -> Rotation:
-    """At rest: wake for whatever comes first, the schedule or the end of the grace period."""
-    instants = [instant for instant in (rotation.due, rotation.retire_at) if instant is not None]
+    """At rest: wake for whatever comes first, the schedule, the end of the grace period, or the next check."""
+    instants = [instant for instant in (rotation.due, rotation.retire_at, rotation.verify_at) if instant is not None]
     return replace(rotation, wake_at=min(instants, default=None))
 
 
@@ -186,8 +253,28 @@ def _done(rotation: Rotation, now: float, *, keep_attempt: bool) -> Rotation:
         return replace(rest, step=Step.CREATE, wake_at=now) if rest.token else settle(replace(rest, step=Step.IDLE))
     if rotation.rehearsal:
         return _ended(rotation, None)
+    if rotation.step is Step.REPAIR:  # AWSCURRENT works again; the pending value is kept for the next attempt
+        return give_up(replace(rotation, step=Step.SET, failure=_first(rotation)), due=rotation.due, now=now)
     attempt = rotation.attempt if keep_attempt else 0  # a function's attempts are counted over all its steps
     return replace(rotation, step=NEXT[rotation.step], attempt=attempt, failure=None, wake_at=now)
+
+
+def _repair(rotation: Rotation, now: float) -> Rotation:
+    return replace(rotation, step=Step.REPAIR, attempt=0, window_end=None, wake_at=now)
+
+
+def _first(rotation: Rotation) -> Failure:
+    """Why the rotation failed that is repaired: what stopped the repair for a while is over."""
+    failure = rotation.failure
+    if failure is not None and failure.step is not Step.REPAIR:
+        return failure
+    return Failure(Step.TEST, "TargetRefused", "The target refused the new credential; the current one was set again.")
+
+
+def _not_before_budget(rotation: Rotation, now: float, again: float) -> float:
+    """When to go on: not before another login may be refused."""
+    since = rotation.refusals_since
+    return again if since is None or logins_left(rotation, now) else max(again, since + _HOUR)
 
 
 def _ended(rotation: Rotation, failure: Failure | None) -> Rotation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, select, update
 
 from keywheel.db.statement import Row, Statement, Tx
 from keywheel.db.tables import journal as j
@@ -20,7 +20,8 @@ from keywheel.rotation.machine import Failure, Rotation, Step
 
 _STATE = [
     "step", "token", "rehearsal", "attempt", "window_end", "due", "retiring", "retire_at",
-    "failed_step", "failed_code", "failed_reason", "wake_at",
+    "failed_step", "failed_code", "failed_reason", "refusals", "refusals_since", "verify_at", "verified", "health",
+    "wake_at",
 ]  # fmt: skip
 _COLUMNS = [*_STATE, "secret_id", "place", "fence", "holder"]
 _FENCED = " fenced at "
@@ -39,21 +40,12 @@ class Entry:
 
 
 def _entry(row: Row) -> Entry:
-    step, token, rehearsal, attempt, window_end, due, retiring, retire_at, failed_step, code, reason, wake_at = row[:12]
-    failure = None if failed_step is None else Failure(Step(failed_step), code, reason)
-    state = Rotation(
-        step=Step(step),
-        token=token,
-        rehearsal=bool(rehearsal),
-        attempt=attempt,
-        window_end=window_end,
-        due=due,
-        retiring=retiring,
-        retire_at=retire_at,
-        failure=failure,
-        wake_at=wake_at,
-    )
-    return Entry(state, *row[12:16])
+    columns = dict(zip(_COLUMNS, row, strict=False))
+    step, code, reason = columns["failed_step"], columns["failed_code"], columns["failed_reason"]
+    plain = {name: columns[name] for name in _STATE if not name.startswith("failed_")}
+    plain |= {"step": Step(columns["step"]), "rehearsal": bool(columns["rehearsal"])}
+    state = Rotation(**plain, failure=None if step is None else Failure(Step(step), code, reason))
+    return Entry(state, *(columns[name] for name in _COLUMNS[len(_STATE) :]))
 
 
 def _state(rotation: Rotation) -> dict[str, object]:
@@ -81,18 +73,25 @@ _let_go = Statement(
 _reclaim = Statement(update(r).where(r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now")))
 _due = (
     select(r.c.secret_id)
-    .where(r.c.wake_at <= bindparam("now"))
-    .order_by(r.c.wake_at)
-    .limit(bindparam("most"))
+    .where(_by_secret, r.c.place == bindparam("at"), r.c.wake_at <= bindparam("now"))
     .with_for_update(skip_locked=True)
     .cte("due")
     .prefix_with("MATERIALIZED")  # PostgreSQL may otherwise run the inner SELECT more than once
 )
+# An epoch is greater than all before it; and, as targets keep it, than those of a store that was lost and restored.
+_newer = case((r.c.fence < bindparam("epoch"), bindparam("epoch")), else_=r.c.fence + 1)
 _claim = Statement(
     update(r)
     .where(r.c.secret_id.in_(select(_due.c.secret_id)))
-    .values(wake_at=bindparam("until"), fence=r.c.fence + 1, holder=bindparam("worker"))
+    .values(wake_at=bindparam("until"), fence=_newer, holder=bindparam("worker"))
     .returning(*_row)
+)
+_first_check = bindparam("now") + (r.c.secret_id * 7_919) % bindparam("every")  # spread over the round
+_plan_checks = Statement(
+    update(r)
+    .where(r.c.verify_at.is_(None), r.c.token.is_(None), r.c.holder.is_(None))
+    .where(r.c.secret_id.in_(select(s.c.id).where(s.c.deleted.is_(None), s.c.rotation_function.is_not(None))))
+    .values(verify_at=_first_check, wake_at=case((r.c.wake_at < _first_check, r.c.wake_at), else_=_first_check))
 )
 _next_wake = Statement(select(func.min(r.c.wake_at)))
 _overview = Statement(
@@ -152,6 +151,7 @@ def add(tx: Tx, secret_id: int, rotation: Rotation, place: str) -> Entry:
     """The first row of a secret's rotation."""
     entry = Entry(rotation, secret_id, place, 1, None)
     _insert.run(tx, secret_id=secret_id, place=place, fence=1, holder=None, **_state(rotation))
+    _ring(tx, entry)
     return entry
 
 
@@ -165,11 +165,22 @@ def save(tx: Tx, entry: Entry) -> None:
         fence=entry.fence,
         **_state(entry.rotation),
     )
+    _ring(tx, entry)
 
 
-def claim(tx: Tx, *, worker: str, now: float, until: float, most: int) -> list[Entry]:
-    """Take up to `most` due rotations, oldest first, until the instant `until`. A dead worker's come due again."""
-    return [_entry(row) for row in _claim.all(tx, worker=worker, now=now, until=until, most=most)]
+def _ring(tx: Tx, entry: Entry) -> None:
+    """Wake the engines for what has begun and is nobody's yet. What comes due later, they find by themselves."""
+    if entry.holder is None and entry.rotation.in_progress and entry.rotation.failure is None:
+        tx.ring()
+
+
+def claim(tx: Tx, secret_id: int, *, place: str, worker: str, now: float, until: float) -> Entry | None:
+    """Take a rotation that is due until the instant `until`; None when it is not to be had, or has another place.
+
+    A dead worker's comes due again.
+    """
+    row = _claim.first(tx, row_id=secret_id, at=place, worker=worker, now=now, until=until, epoch=int(now * 1_000.0))
+    return None if row is None else _entry(row)
 
 
 def renew(tx: Tx, secret_id: int, *, worker: str, fence: int, until: float) -> bool:
@@ -180,6 +191,7 @@ def renew(tx: Tx, secret_id: int, *, worker: str, fence: int, until: float) -> b
 def release(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> None:
     """Give a lease back before its end, so that anybody may go on at once."""
     _release.run(tx, row_id=secret_id, held_fence=fence, worker=worker, now=now)
+    tx.ring()
 
 
 def fenced(holder: str, fence: int) -> str:
@@ -190,11 +202,17 @@ def fenced(holder: str, fence: int) -> str:
 def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> None:
     """A worker that was fenced off is done with the target: who was waiting for that may begin."""
     _let_go.run(tx, row_id=secret_id, former=fenced(worker, fence), now=now)
+    tx.ring()
 
 
 def reclaim(tx: Tx, worker: str, now: float) -> int:
     """Make due what this worker held when it died; how many. Only its own next start may call this."""
     return _reclaim.run(tx, former=worker, now=now)
+
+
+def plan_checks(tx: Tx, now: float, every: float) -> int:
+    """Give every rotation at rest that has none a first check within the round; how many."""
+    return _plan_checks.run(tx, now=now, every=max(1, int(every)))
 
 
 def next_wake(tx: Tx) -> float | None:
@@ -216,4 +234,4 @@ def journal(tx: Tx, secret_id: int, most: int) -> list[Note]:
 def overview(tx: Tx, account: str, region: str, *, after: str, most: int) -> list[Overview]:
     """The rotations of a scope in the order of their secrets' names, beginning behind `after`."""
     found = _overview.all(tx, account=account, region=region, after=after, most=most)
-    return [Overview(_entry(row), *row[16:]) for row in found]
+    return [Overview(_entry(row), *row[len(_COLUMNS) :]) for row in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from keywheel.db.database import Database
@@ -30,6 +30,18 @@ class LedgerStore:
         self.effects: list[Effect] = []
         self.written: Credential | None = None
 
+    @property
+    def arn(self) -> str:
+        """The secret whose step this is."""
+        return self._secret.arn
+
+    def published(self) -> float | None:
+        """When the version under AWSCURRENT was written."""
+        with self._database.read() as tx:
+            current = self._secrets.labels(tx, self._secret).get(staging.CURRENT)
+            version = None if current is None else self._secrets.version(tx, self._secret, current)
+        return None if version is None else version.created
+
     def labels(self, secret_id: str) -> Mapping[str, str]:
         """Which version each label is attached to, now."""
         with self._database.read() as tx:
@@ -46,6 +58,11 @@ class LedgerStore:
         if value.binary:
             raise SecretMalformed("The secret value is binary, not a JSON object.")
         return Credential.parse(value.text())
+
+    def kept(self, secret_id: str) -> Sequence[str]:
+        """Every version that has a value, the newest first."""
+        with self._database.read() as tx:
+            return self._secrets.versions_with_value(tx, self._find(tx, secret_id))
 
     def put(self, secret_id: str, version: str, value: Credential) -> None:
         """Remember to write the pending value with the step's transaction."""

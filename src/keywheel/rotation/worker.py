@@ -1,15 +1,21 @@
 """The engine: claim what is due, have it driven, keep its leases.
 
 A worker holds a rotation by a lease, which a heartbeat renews while a step runs. A crash leaves the lease to end by
-itself, or, when the same engine starts again, takes it back at once.
+itself, or, when the same engine starts again, takes it back at once. When a lease ends is told by the store's clock;
+whether it still runs, by this machine's own, which counts while the machine sleeps.
+
+What is due now is asked for when a bell rings, when something comes due, and every second; more often where no bell is
+to be heard.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -17,16 +23,22 @@ from keywheel.clock import Clock, to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
 from keywheel.errors import Fenced
-from keywheel.rotation import rows
+from keywheel.rotation import rows, slots
+from keywheel.rotation.claims import Claims
 from keywheel.rotation.driver import Driver, frames
 from keywheel.rotation.engine import Rotations
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
+from keywheel.rotation.sentinel import ON_REQUEST, Round
+from keywheel.rotation.slots import Limits, Slot
 from keywheel.secrets.ledger import Secrets
+
+R = TypeVar("R")
 
 _log = structlog.get_logger("keywheel.engine")
 
 _SWEEP_SECONDS = 60.0
+_CLOCKS_DIFFER = 1.0  # seconds by which another machine may be early to see the end of a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,20 @@ class Pace:
 
     lease: float = 30.0
     poll: float = 0.2
+    idle: float = 1.0
+    """The longest sleep where a bell is heard; without one it is `poll`."""
     workers: int = 8
+    limits: Limits = Limits()
+    rounds: Round = ON_REQUEST
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A claimed rotation, as long as a thread is busy with it."""
+
+    place: str
+    until: float  # by the monotonic clock
+    slots: tuple[Slot, ...] = ()
 
 
 class Engine:
@@ -59,10 +84,36 @@ class Engine:
         self._pace = pace
         self._stop = threading.Event()
         self._stopped = threading.Event()
-        self._running: dict[int, int] = {}  # secret id → fence
+        self._holds: dict[tuple[int, int], _Hold] = {}  # by secret id and fence
+        self._ended: list[Slot] = []  # slots to be given back
         self._lock = threading.Lock()
-        self._freed = threading.Event()
-        self._driver = Driver(database, secrets, rotations, runners, clock, name=name, stopping=self._stop.is_set)
+        self._awake = threading.Event()
+        self._claims = Claims(database, pace.limits, name=name)
+        self._driver = Driver(
+            database,
+            secrets,
+            rotations,
+            runners,
+            clock,
+            name=name,
+            rounds=pace.rounds,
+            left=self.lease_left,
+            admitted=self._admitted,
+            stopping=self._stop.is_set,
+        )
+
+    def held_until(self, entry: Entry) -> float:
+        """Until when this engine holds a claimed rotation, by its clock's monotonic time; -inf when it is lost.
+
+        Counted from before the store was asked, so that the store never thinks it over while we do not.
+        """
+        with self._lock:
+            hold = self._holds.get((entry.secret_id, entry.fence))
+        return -math.inf if hold is None else hold.until
+
+    def lease_left(self, entry: Entry) -> float:
+        """How many seconds this engine still holds a claimed rotation; nothing or less when it does not."""
+        return self.held_until(entry) - self._clock.monotonic()
 
     # --- the loop
 
@@ -71,85 +122,125 @@ class Engine:
         self._reclaim()
         heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
         heart.start()
+        bell = self._database.bell(self._awake.set)
         swept = -_SWEEP_SECONDS
-        with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="rotation") as pool:
-            while not self._stop.is_set():
-                if self._clock.monotonic() - swept >= _SWEEP_SECONDS:
-                    swept = self._clock.monotonic()
-                    self._guarded(self._sweep)
-                if not self._guarded(lambda: self._claim(pool)):
-                    self._freed.wait(self._pace.poll)
-                    self._freed.clear()
+        try:
+            with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="rotation") as pool:
+                while not self._stop.is_set():
+                    if self._clock.monotonic() - swept >= _SWEEP_SECONDS:
+                        swept = self._clock.monotonic()
+                        self._guarded(self._sweep, False)
+                    self._awake.clear()  # before the look: what comes later wakes us again
+                    rest = self._guarded(lambda: self._claim(pool), self._pace.poll)
+                    if rest > 0.0:
+                        self._awake.wait(min(rest, self._pace.idle if bell.hears else self._pace.poll))
+        finally:
+            bell.close()
         self._stopped.set()  # only now: a step that ends after `stop` is held as long as it takes
         heart.join()
 
     def stop(self) -> None:
-        """Ask `run` to end. Safe in a signal handler."""
+        """Ask `run` to end. Takes no lock that `run` holds for long."""
         self._stop.set()
+        self._awake.set()
 
     def tick(self) -> int:
         """Claim what is due now and drive it to rest, in this thread; how many. What tests and tools call."""
-        claimed = self._take(self._pace.workers)
+        claimed, _ = self._take(self._pace.workers)
         for entry in claimed:
             self._drive(entry)
+            self._take(0)  # gives its slots back
         return len(claimed)
 
-    def _claim(self, pool: ThreadPoolExecutor) -> bool:
+    def _claim(self, pool: ThreadPoolExecutor) -> float:
+        """Claim what there are hands for; how many seconds nothing more will be due by itself."""
         with self._lock:
-            free = self._pace.workers - len(self._running)
-        claimed = self._take(free) if free > 0 else []
+            free = self._pace.workers - len(self._holds)
+        claimed, rest = self._take(max(0, free))
         for entry in claimed:
             pool.submit(self._drive, entry)
-        return bool(claimed)
+        return rest
 
-    def _take(self, most: int) -> list[Entry]:
-        now = to_epoch(self._clock.now())
+    def _take(self, most: int) -> tuple[list[Entry], float]:
+        """Claim up to `most` rotations, and give back the slots of those that ended; and the rest, as `_claim`."""
+        before, now = self._clock.monotonic(), to_epoch(self._clock.now())
         with self._database.point() as tx:  # a look without a lock: nothing is due most of the time
-            wake = rows.next_wake(tx)
-        if wake is None or wake > now:
-            return []
-        until = now + self._pace.lease
-        claimed = self._database.write(lambda tx: rows.claim(tx, worker=self._name, now=now, until=until, most=most))
+            wake = rows.next_wake(tx) if most else None
+        is_due = wake is not None and wake <= now
+        rest = self._pace.idle if wake is None else wake - now
         with self._lock:
-            self._running.update({entry.secret_id: entry.fence for entry in claimed})
-        return claimed
+            ended, self._ended = self._ended, []
+        try:
+            chosen = self._claims.look(now, most, ended) if is_due else []
+            until = now + self._pace.lease
+            claimed = self._claims.take(chosen, ended, now=now, until=until) if chosen or ended else []
+        except BaseException:
+            with self._lock:
+                self._ended += ended
+            raise
+        with self._lock:
+            for claim in claimed:
+                hold = _Hold(claim.entry.place, self._deadline(before), claim.slots)
+                self._holds[claim.entry.secret_id, claim.entry.fence] = hold
+        # What is due and not to be had now waits for a slot: perhaps another engine's, which rings no bell.
+        return [claim.entry for claim in claimed], self._pace.poll if is_due and not claimed else max(0.0, rest)
 
-    def _guarded(self, work: Callable[[], bool]) -> bool:
+    def _deadline(self, before: float) -> float:
+        """When a lease that was asked for at `before` is over, for us: earlier than anybody else may see it end."""
+        return before + self._pace.lease - min(_CLOCKS_DIFFER, self._pace.lease / 6.0)
+
+    def _guarded(self, work: Callable[[], R], otherwise: R) -> R:
         """Run a part of the loop; a store that is away for a moment does not end the engine."""
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on and it is told
             _log.error("engine.loop", error=type(error).__name__)
             self._stop.wait(1.0)
-            return False
+            return otherwise
 
     def _sweep(self) -> bool:
-        purged = self._database.write(lambda tx: self._secrets.purge_due(tx, self._clock.now()))
+        now = self._clock.now()
+        purged = self._database.write(lambda tx: self._secrets.purge_due(tx, now))
+        self._database.write(lambda tx: slots.forget(tx, to_epoch(now)))
+        every = self._pace.rounds.every
+        if every is not None:
+            self._database.write(lambda tx: rows.plan_checks(tx, to_epoch(now), every))
         if purged:
             _log.info("engine.purged", secrets=purged)
         return True
 
     def _reclaim(self) -> None:
         now = to_epoch(self._clock.now())
-        taken = self._database.write(lambda tx: rows.reclaim(tx, self._name, now))
+
+        def reclaim(tx: Tx) -> int:
+            slots.reclaim(tx, self._name, now)
+            return rows.reclaim(tx, self._name, now)
+
+        taken = self._database.write(reclaim)
         if taken:
             _log.info("engine.reclaimed", rotations=taken)
 
     def _beat(self) -> None:
         while not self._stopped.wait(self._pace.lease / 3.0):
-            self._guarded(self._renew)
+            self._guarded(self._renew, None)
 
-    def _renew(self) -> bool:
-        with self._lock:
-            held = list(self._running.items())
+    def _renew(self) -> None:
+        """Renew every lease and its slots. What is not ours any more is lost from now on."""
+        before = self._clock.monotonic()
         until = to_epoch(self._clock.now()) + self._pace.lease
+        with self._lock:
+            held = {key: hold.slots for key, hold in self._holds.items()}
 
-        def renew(tx: Tx) -> None:
-            for secret_id, fence in held:
-                rows.renew(tx, secret_id, worker=self._name, fence=fence, until=until)
+        def renew(tx: Tx) -> set[tuple[int, int]]:
+            for each in held.values():  # also of what is lost: its worker may still be at the target
+                for slot in each:
+                    slots.renew(tx, slot, worker=self._name, until=until)
+            return {key for key in held if rows.renew(tx, key[0], worker=self._name, fence=key[1], until=until)}
 
-        self._database.write(renew)
-        return True
+        ours = self._database.write(renew)
+        with self._lock:
+            for key in held.keys() & self._holds.keys():
+                self._holds[key].until = self._deadline(before) if key in ours else -math.inf
 
     # --- one rotation
 
@@ -159,16 +250,31 @@ class Engine:
             self._driver.drive(entry)
         except Fenced:
             _log.info("rotation.lost", secret_id=entry.secret_id)
-            self._guarded(lambda: self._let_go(entry))
+            self._guarded(lambda: self._let_go(entry), None)
         except Exception as error:  # noqa: BLE001 - the lease ends and the step is run again
             _log.error("rotation.interrupted", secret_id=entry.secret_id, error=type(error).__name__, at=frames(error))
         finally:
             with self._lock:
-                if self._running.get(entry.secret_id) == entry.fence:
-                    del self._running[entry.secret_id]
-            self._freed.set()
+                hold = self._holds.pop((entry.secret_id, entry.fence), None)
+                self._ended += () if hold is None else hold.slots
+            self._awake.set()
 
-    def _let_go(self, entry: Entry) -> bool:
+    def _admitted(self, entry: Entry) -> bool:
+        """Whether a rotation may go on at its target: when a step changed its place, only with a slot there."""
+        with self._lock:
+            hold = self._holds.get((entry.secret_id, entry.fence))
+        if hold is None or hold.place == entry.place or not entry.place:
+            return True
+        now = to_epoch(self._clock.now())
+        slot = self._claims.admit(entry.place, now=now, until=now + self._pace.lease)
+        if slot is None:
+            return False
+        with self._lock:
+            self._ended += [each for each in hold.slots if each.place == hold.place]
+            hold.slots = (*(each for each in hold.slots if each.place != hold.place), slot)
+            hold.place = entry.place
+        return True
+
+    def _let_go(self, entry: Entry) -> None:
         now = to_epoch(self._clock.now())
         self._database.write(lambda tx: rows.let_go(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now))
-        return True

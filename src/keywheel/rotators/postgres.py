@@ -16,6 +16,10 @@ Rights that each strategy needs:
       and BYPASSRLS where the user has them;
     * where the clone owns something already: the rights of both, as a member that inherits;
     * where the user has settings that only a superuser may make: GRANT SET ON PARAMETER.
+* to end old sessions (tag `keywheel:end-sessions`): membership in `pg_signal_backend`, or in the user.
+
+The superuser keeps a number in the comment of each user that it changes (`[keywheel epoch …]`, behind what stands there
+already): a server that slept past its lease is then refused by the database itself.
 
 The clone is a member of the user, and its sessions act as the user (`SET role`), so what they make is the user's. What
 was granted to the clone itself is not taken away: a session of it uses that only after `SET ROLE NONE`.
@@ -28,8 +32,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from keywheel.errors import LoginRefused, PasswordRejected, SecretMalformed, TargetRefused, TargetUnavailable
-from keywheel.rotator import TIMEOUT, Credential
+from keywheel.errors import (
+    LoginRefused,
+    PasswordRejected,
+    SecretMalformed,
+    StaleEpoch,
+    TargetRefused,
+    TargetUnavailable,
+)
+from keywheel.rotator import NO_FENCE, TIMEOUT, Credential, Fence
 from keywheel.rotators._libpq import BUSY, Meaning, dbname_of, failure, in_session, place_of, sslmode_of
 
 if TYPE_CHECKING:
@@ -43,6 +54,7 @@ AWS_NAME = "RDSPostgreSQL"
 
 # --- what PostgreSQL answers to a change, and what it means ---------------------------------------------------------
 
+_TOO_LATE = Meaning(TargetUnavailable, "this worker was held up for so long that it changed nothing")
 _STANDBY = Meaning(TargetUnavailable, "it is read-only", "`host` must name the primary, not a standby or a reader.")
 
 _TO_CHANGE: Mapping[str, Meaning] = {
@@ -65,28 +77,70 @@ _TO_PASSWORD: Mapping[str, Meaning] = {
 _LOCAL_SETTINGS = {
     # The owner of the database may make functions and views, and must not slip them under a superuser (CVE-2018-1058).
     "search_path": "pg_catalog, pg_temp",
-    # A change neither waits nor lands when we have given up.
-    **dict.fromkeys(("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), int(TIMEOUT * 800)),
     # What we are told is committed is on disk.
     "synchronous_commit": "on",
     # Dates are compared as text.
     "datestyle": "ISO",
 }
-_SET_LOCAL = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in _LOCAL_SETTINGS.items())
+# A change neither waits nor lands when we have given up, or sleep.
+_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_SELECT_STATE = b"SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 
 
-def _change(by: Credential, work: Callable[[Session], T], **options: Any) -> T:
-    """Do `work` in one transaction, logged in as `by`."""
+def _set_local(seconds: float) -> bytes:
+    settings = {**_LOCAL_SETTINGS, **dict.fromkeys(_LIMITS, int(seconds * 800))}
+    calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return f"SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()), {calls}".encode()
+
+
+def _change(
+    by: Credential, work: Callable[[Session], T], *, fence: Fence = NO_FENCE, until: float | None = None, **options: Any
+) -> T:
+    """Do `work` in one transaction, logged in as `by`, before the lease of `fence` is over.
+
+    The fence is asked again when the server has told its time: from there on the server itself counts how long we took,
+    so a worker that is frozen anywhere changes nothing when it wakes up.
+    """
+    until = time.monotonic() + fence.seconds() if until is None else until
 
     def transaction(session: Session) -> T:
-        if session.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() == (True,):
+        standby, began = session.execute(_SELECT_STATE).fetchone() or (True, 0.0)
+        if standby:
             raise failure(_STANDBY, by)
+        seconds = fence.seconds()
         session.read_only = False  # the role may have default_transaction_read_only
         with session.transaction():
-            session.execute(f"SELECT {_SET_LOCAL}".encode())
+            row = session.execute(_set_local(seconds)).fetchone()
+            if row is None or row[0] - began > seconds:
+                raise failure(_TOO_LATE, by)
             return work(session)
 
-    return in_session(by, transaction, **{"meanings": _TO_CHANGE, **options})
+    return in_session(by, transaction, **{"meanings": _TO_CHANGE, "until": until, **options})
+
+
+# The newest epoch stands in the role's comment, behind whatever else stands there.
+_EPOCH = re.compile(r"\s*\[keywheel epoch (\d+)\]\Z")
+_LOCK_ROLE = b"SELECT pg_advisory_xact_lock((1802201963::bigint << 32) + oid::bigint) FROM pg_roles WHERE rolname = %s"
+_SELECT_COMMENT = b"SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = %s"
+
+
+def _hold(session: Session, user: str, fence: Fence) -> None:
+    """Keep the epoch beside the role, in the transaction of the change; refuse one that is older than the last."""
+    from psycopg import sql
+
+    if not fence.epoch:
+        return
+    session.execute(_LOCK_ROLE, (user,))  # whoever comes meanwhile, in the secret's database, reads what we write
+    row = session.execute(_SELECT_COMMENT, (user,)).fetchone()
+    if row is None:
+        return  # there is no such role, as the change itself will say
+    found = _EPOCH.search(row[0])
+    noted = int(found.group(1)) if found else 0
+    if noted > fence.epoch:
+        raise StaleEpoch(f"User {user} was changed under epoch {noted} already; this change has epoch {fence.epoch}.")
+    if noted < fence.epoch:
+        comment = f"{_EPOCH.sub('', row[0])} [keywheel epoch {fence.epoch}]".strip()
+        session.execute(_statement("COMMENT ON ROLE {} IS {}", user, sql.Literal(comment)))
 
 
 def _statement(text: str, *parts: str | sql.Composable) -> sql.Composed:
@@ -208,6 +262,11 @@ def _make_equal(session: Session, original: str, clone: str) -> set[str]:
     return _databases_of_owner(session, clone)
 
 
+_END_SESSIONS = b"""
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE usename = %s AND pid <> pg_backend_pid()"""
+
+
 # --- the target ------------------------------------------------------------------------------------------------------
 
 
@@ -233,36 +292,56 @@ class Postgres:
             return False
         return True
 
-    def set_password(self, credential: Credential, *, by: Credential) -> None:
-        user = credential.username
+    def set_password(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        user, by_itself = credential.username, by.username == credential.username
 
         def change(session: Session) -> None:
             from psycopg import sql
 
             if session.info.server_version < 100000:  # would take the verifier for a password
                 raise TargetRefused("PostgreSQL before version 10 does not know SCRAM-SHA-256.")
-            if by.username == user:
+            if by_itself:
                 session.execute("SELECT set_config('role', 'none', true)")  # it may have a setting to act as another
+            else:
+                _hold(session, user, fence)
             password = credential.password
             verifier = session.pgconn.encrypt_password(password.reveal().encode(), user.encode(), b"scram-sha-256")
             session.execute(_statement("ALTER ROLE {} PASSWORD {}", user, sql.Literal(verifier.decode())))
 
         self.place(credential)
-        _change(by, change, dbname=dbname_of(credential), meanings=_TO_PASSWORD)
+        _change(by, change, fence=fence, dbname=dbname_of(credential), meanings=_TO_PASSWORD)
 
-    def clone_user(self, original: str, clone: str, *, by: Credential) -> None:
+    def bar(self, credential: Credential, *, by: Credential, fence: Fence) -> None:
+        self.place(credential)
+        _change(
+            by, lambda session: _hold(session, credential.username, fence), fence=fence, dbname=dbname_of(credential)
+        )
+
+    def clone_user(self, original: Credential, clone: Credential, *, by: Credential) -> None:
         until, home = time.monotonic() + TIMEOUT, dbname_of(by)
 
         def make_equal(session: Session) -> set[str]:
-            return _make_equal(session, original, clone)
+            return _make_equal(session, original.username, clone.username)
 
         for dbname in sorted(_change(by, make_equal, dbname=home, until=until)):
             _change(by, make_equal, dbname=dbname, until=until)
 
-    def lock_user(self, credential: Credential, *, by: Credential) -> None:
+    def lock_user(self, credential: Credential, *, by: Credential, fence: Fence = NO_FENCE) -> None:
+        def lock(session: Session) -> None:
+            _hold(session, credential.username, fence)
+            session.execute(_statement("ALTER ROLE {} PASSWORD NULL", credential.username))
+
         self.place(credential)
-        lock = _statement("ALTER ROLE {} PASSWORD NULL", credential.username)
-        _change(by, lambda session: session.execute(lock), dbname=dbname_of(credential))
+        _change(by, lock, fence=fence, dbname=dbname_of(credential))
+
+    def end_sessions(self, credential: Credential, *, by: Credential) -> int:
+        self.place(credential)
+
+        def end(session: Session) -> int:
+            row = session.execute(_END_SESSIONS, (credential.username,)).fetchone()
+            return 0 if row is None else int(row[0])
+
+        return _change(by, end, dbname=dbname_of(credential))
 
 
 TARGET = Postgres

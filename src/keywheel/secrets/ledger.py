@@ -245,6 +245,11 @@ class Secrets:
         """The value of a version; None as long as it has none."""
         return self.vault.open(tx, secret.arn, version)
 
+    @staticmethod
+    def versions_with_value(tx: Tx, secret: Secret) -> list[str]:
+        """The ids of all versions that have a value, the newest first."""
+        return [row[0] for row in rows.versions_with_value.all(tx, secret_id=secret.id)]
+
     def drop_version(self, tx: Tx, secret: Secret, version_id: str) -> None:
         """Remove a version that never had a value of its own (a rehearsal's), unless it was given a label."""
         if not staging.of(self.labels(tx, secret), version_id):

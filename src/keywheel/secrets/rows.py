@@ -196,6 +196,12 @@ value_by_arn_and_version = Statement(_value_by_version(_by_arn))
 value_by_name_and_version = Statement(_value_by_version(_by_name))
 
 
+versions_with_value = Statement(
+    select(v.c.version_id)
+    .where(v.c.secret_id == bindparam("secret_id"), v.c.data_key.is_not(None))
+    .order_by(v.c.created.desc(), v.c.version_id)
+)
+
 # --- listing: pages in the order of one column, then of the id
 
 _ORDERS = {

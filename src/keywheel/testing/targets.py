@@ -8,24 +8,36 @@ import string
 import traceback
 import unittest
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import ClassVar
 
-from keywheel.errors import LoginRefused, SecretMalformed, TargetError, TargetRefused, TargetUnavailable
+from keywheel.errors import (
+    Fenced,
+    LoginRefused,
+    SecretMalformed,
+    StaleEpoch,
+    TargetError,
+    TargetRefused,
+    TargetUnavailable,
+)
 from keywheel.rotator import (
     CLONE_SUFFIX,
-    AlternatingUsers,
+    NO_FENCE,
     CloningTarget,
     Credential,
+    Fence,
+    FencedTarget,
     LockingTarget,
-    SingleUser,
+    Logins,
+    SessionsTarget,
     Strategy,
     Target,
 )
 from keywheel.sensitive import Sensitive
+from keywheel.strategies import AlternatingUsers, SingleUser
 from keywheel.testing.fuse import Crash, Fuse
 from keywheel.testing.network import LOOPBACK, closed_port
 
@@ -41,6 +53,9 @@ class ManualContext:
     may_have_landed: bool = False
     admin: Credential | None = None
     """What `superuser` returns."""
+    fence: Fence = NO_FENCE
+    logins: Logins = field(default_factory=Logins)
+    ends_sessions: bool = False
 
     def new_password(self, *, length: int, exclude_characters: str) -> Sensitive[str]:
         allowed = [c for c in string.ascii_letters + string.digits + string.punctuation if c not in exclude_characters]
@@ -176,10 +191,10 @@ class TargetContract:
         target, credential = self._cloning(), self.fresh_credential()
         clone = credential.replace(password=credential.password, username=credential.username + CLONE_SUFFIX)
         for _ in range(2):
-            target.clone_user(credential.username, clone.username, by=self.superuser())
+            target.clone_user(credential, clone, by=self.superuser())
             assert (target.accepts(credential), target.accepts(clone)) == (True, False)
         target.set_password(clone, by=self.superuser())
-        target.clone_user(credential.username, clone.username, by=self.superuser())
+        target.clone_user(credential, clone, by=self.superuser())
         assert (target.accepts(credential), target.accepts(clone)) == (True, True)
 
     def test_a_user_locked_twice_is_locked_until_its_next_password(self) -> None:
@@ -192,6 +207,79 @@ class TargetContract:
             assert not self.target.accepts(credential)
         self.target.set_password(credential, by=self.superuser())
         assert self.target.accepts(credential)
+
+    # --- fences ---
+
+    def test_a_worker_whose_lease_is_over_changes_nothing(self) -> None:
+        """Every verb that changes something asks its fence first."""
+        credential = self.fresh_credential()
+        over = Fence(1, lambda: 0.0)
+        changes: list[Callable[[], object]] = [
+            partial(self.target.set_password, self._with_new_password(credential), by=by, fence=over)
+            for by in (credential, self.superuser())
+        ]
+        target = self.target
+        if isinstance(target, LockingTarget):
+            changes.append(lambda: target.lock_user(credential, by=self.superuser(), fence=over))
+        if isinstance(target, FencedTarget):
+            changes.append(lambda: target.bar(credential, by=self.superuser(), fence=over))
+        for change in changes:
+            self._fenced(change)
+        assert self.target.accepts(credential)
+
+    def test_a_change_of_an_older_epoch_is_refused(self) -> None:
+        """After a barrier, or a change, nothing of an older epoch lands; the same epoch may do it again."""
+        target, credential = self._fencing(), self.fresh_credential()
+        old, new = self._with_new_password(credential), self._with_new_password(credential)
+        target.bar(credential, by=self.superuser(), fence=Fence(5))
+        error_of(lambda: target.set_password(old, by=self.superuser(), fence=Fence(4)), StaleEpoch)
+        assert (target.accepts(credential), target.accepts(old)) == (True, False)
+        for _ in range(2):
+            target.set_password(new, by=self.superuser(), fence=Fence(6))
+        for stale in (
+            lambda: target.set_password(old, by=self.superuser(), fence=Fence(5)),
+            self._stale_bar(credential),
+        ):
+            error_of(stale, StaleEpoch)
+        if isinstance(target, LockingTarget):
+            error_of(lambda: target.lock_user(credential, by=self.superuser(), fence=Fence(5)), StaleEpoch)
+        assert (target.accepts(new), target.accepts(old)) == (True, False)
+
+    def test_epochs_are_kept_for_each_user(self) -> None:
+        """Another user of the same target is not held up."""
+        target, one, other = self._fencing(), self.fresh_credential(), self.fresh_credential()
+        target.bar(one, by=self.superuser(), fence=Fence(9))
+        new = self._with_new_password(other)
+        target.set_password(new, by=self.superuser(), fence=Fence(1))
+        assert target.accepts(new)
+
+    def test_sessions_are_ended_with_their_credential(self) -> None:
+        """`end_sessions` counts what it ended; without any it is nothing."""
+        target, credential = self.target, self.fresh_credential()
+        if not isinstance(target, SessionsTarget):
+            raise unittest.SkipTest("this target cannot end sessions")
+        with self.session(credential) as is_open:
+            assert (target.end_sessions(credential, by=self.superuser()), is_open()) == (1, False)
+        assert target.end_sessions(credential, by=self.superuser()) == 0
+
+    def session(self, credential: Credential) -> AbstractContextManager[Callable[[], bool]]:
+        """An open session of `credential`, and how to ask whether it is still open. For a `SessionsTarget`."""
+        raise NotImplementedError
+
+    def _fenced(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except Fenced:
+            return
+        raise AssertionError("a change was made after the end of its lease")
+
+    def _fencing(self) -> FencedTarget:
+        if not isinstance(self.target, FencedTarget):
+            raise unittest.SkipTest("this target keeps no epochs")
+        return self.target
+
+    def _stale_bar(self, credential: Credential) -> Callable[[], object]:
+        return lambda: self._fencing().bar(credential, by=self.superuser(), fence=Fence(5))
 
     # --- crashes ---
 
@@ -303,10 +391,13 @@ class TargetContract:
 
     def _changes(self, credential: Credential, *, by: Credential) -> list[Callable[[], object]]:
         """Every verb that changes something, ready to be called."""
-        target, name = self.target, credential.username
+        target = self.target
+        clone = credential.replace(password=credential.password, username=credential.username + CLONE_SUFFIX)
         verbs: list[Callable[[], object]] = [lambda: target.set_password(credential, by=by)]
         if isinstance(target, CloningTarget):
-            verbs.append(lambda: target.clone_user(name, name + CLONE_SUFFIX, by=by))
+            verbs.append(lambda: target.clone_user(credential, clone, by=by))
         if isinstance(target, LockingTarget):
             verbs.append(lambda: target.lock_user(credential, by=by))
+        if isinstance(target, FencedTarget):
+            verbs.append(lambda: target.bar(credential, by=by, fence=Fence(1)))
         return verbs

@@ -17,3 +17,13 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("verify_at", sa.Double(), nullable=True))
         batch_op.add_column(sa.Column("verified", sa.Double(), nullable=True))
         batch_op.add_column(sa.Column("health", sa.Text(), nullable=True))
+    op.create_table(
+        "slot",
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("place", "n", name="pk_slot"),
+    )
+    op.create_index("ix_slot_until", "slot", ["until"])
