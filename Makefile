@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench shapes docs requirements clean
+.PHONY: help demo test check fix bench certificate shapes docs requirements clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ fix: $(VENV)/.dev ## Format and mend what can be mended
 bench: $(VENV)/.dev ## Measure against moto's server and against bare SQL, in one run
 	@tools/install_system_packages.sh
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+certificate: $(VENV)/.dev ## Every fault at every boundary of a rotation, on live targets; writes docs/certificate.md
+	@tools/install_system_packages.sh
+	$(BIN)/python -m tests.certificate --write docs/certificate.md $(ARGS)
 
 shapes: $(VENV)/.dev ## Generate the wire shapes from botocore's service model
 	$(BIN)/python tools/generate_shapes.py

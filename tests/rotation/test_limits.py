@@ -1,4 +1,4 @@
-"""How many rotations are at one target at once, over all engines; and that a backlog at one keeps nobody else waiting."""
+"""How many rotations are at one target at once, over all engines; and a backlog at one keeps nobody else waiting."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import bindparam, insert, select
 
-from keywheel.clock import from_epoch
 from keywheel.db.database import Database, open_database
 from keywheel.db.statement import Statement, Tx
 from keywheel.db.tables import secret as s
@@ -61,7 +60,7 @@ def rest(database: Database, one: Claim, *, worker: str) -> None:
     def work(tx: Tx) -> None:
         row = rows.get(tx, one.entry.secret_id, lock=True)
         if row is not None and row.fence == one.entry.fence:
-            rows.save(tx, rows.replace_state(row, Rotation()))
+            rows.save(tx, replace(row, rotation=Rotation(), holder=None))
         for each in one.slots:
             slots.give_back(tx, each, worker=worker, now=NOW)
 
@@ -73,7 +72,8 @@ def rest(database: Database, one: Claim, *, worker: str) -> None:
 
 def test_the_oldest_come_first_where_there_are_slots() -> None:
     """A full place and a full account are passed over; an unknown place needs the account's slot only."""
-    due = [Due(n, place, account) for n, (place, account) in enumerate(["a1", "a1", "b1", "b2", " 2", "c2"])]
+    where = [("a", "1"), ("a", "1"), ("b", "1"), ("b", "2"), ("", "2"), ("c", "2")]
+    due = [Due(n, place, account) for n, (place, account) in enumerate(where)]
     held = {"a": 3, slots.of_account("2"): 63}
     assert [one.secret_id for one in choose(due, held, Limits(), 8)] == [0, 2, 3]
     assert [one.secret_id for one in choose(due, held, Limits(), 2)] == [0, 2]
@@ -89,7 +89,7 @@ def test_a_target_has_no_more_than_its_slots(database: Database) -> None:
     mine = claim(first, NOW + 1)
     assert Counter(one.entry.place for one in mine) == {"a": 4, "b": 2}
     assert claim(second, NOW + 1) == []
-    given = [each for each in mine[0].slots]
+    given = list(mine[0].slots)
     (again,) = first.take(first.look(NOW + 1, 8, given), given, now=NOW + 1, until=NOW + 31)
     assert again.entry.place == "a"
     assert claim(second, NOW + 1) == []
@@ -157,7 +157,7 @@ def test_a_backlog_at_one_target_keeps_nobody_waiting(database: Database) -> Non
 def test_limits_hold_over_engines_that_freeze(database_url: str, lease: float) -> None:
     """Three engines, three targets: never more than four at a target, one on a secret, and no fence twice."""
     with closing(open_database(database_url)) as database:
-        fill(database, {place: 60 for place in "abc"}, wake_at=0.0)
+        fill(database, dict.fromkeys("abc", 60), wake_at=0.0)
     lock, present, worst = threading.Lock(), Counter[str](), Counter[str]()
     seen: list[tuple[int, int]] = []
     end = time.monotonic() + 6.0
@@ -196,8 +196,3 @@ def test_limits_hold_over_engines_that_freeze(database_url: str, lease: float) -
     assert len(seen) == len(set(seen)) >= 60
     assert max(worst[place] for place in "abc") == 4
     assert max(count for key, count in worst.items() if key.startswith("secret")) == 1
-
-
-def test_an_instant_is_what_it_was() -> None:
-    """The times of this file are the store's."""
-    assert from_epoch(NOW) == datetime.fromtimestamp(NOW, UTC)

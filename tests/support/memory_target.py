@@ -16,7 +16,8 @@ class MemoryTarget:
     """Users and their passwords, behind switches for outages and refusals.
 
     * `passwords`: who can log in; None: nobody by that name, until the next `set_password`.
-    * `down`: nobody answers. `refuses`: every change is refused, before any effect. `loses_reply_to`: the verb that is carried out, and whose answer is lost.
+    * `down`: nobody answers. `refuses`: every change is refused, before any effect.
+    * `loses_reply_to`: the verb that is carried out, and whose answer is lost.
     * `rejects`: the password policy. `meanwhile`: called as each verb begins, with its name.
     * `calls`: each verb with the user it was about, as `set_password app`.
     """

@@ -271,8 +271,10 @@ class PostgresDatabase:
         return NotifyBell(self._open_one, ring)
 
     def _ring(self) -> None:
-        """Ring once for all that rang meanwhile, and outside of their transactions: a NOTIFY inside one holds a lock
-        of the whole server until that one is on disk."""
+        """Ring once for all that rang meanwhile, and outside of their transactions.
+
+        A NOTIFY inside a transaction holds a lock of the whole server until that one is on disk.
+        """
         if not self._ringing.is_set():
             self._ringing.set()
             with suppress(RuntimeError):  # the database is closed

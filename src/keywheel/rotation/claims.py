@@ -65,7 +65,8 @@ _places = Statement(select(_walk.c.place, _wake).where(_walk.c.place.is_not(None
 
 def choose(due: Iterable[Due], held: dict[str, int], limits: Limits, most: int) -> list[Due]:
     """The first `most` of `due` for which there are slots, where `held` counts those that are held."""
-    count, chosen = Counter(held), []
+    count = Counter(held)
+    chosen: list[Due] = []
     for one in due:
         if len(chosen) == most:
             break
@@ -116,7 +117,8 @@ class Claims:
 
     def take(self, chosen: list[Due], returned: list[Slot], *, now: float, until: float) -> list[Claim]:
         """Give `returned` back and claim of `chosen` what is still to be had, until the instant `until`."""
-        self._make({name for one in chosen for name in needed(one.place, one.account)}, now)
+        names = {name for one in chosen for name in needed(one.place, one.account)}
+        self._make(names, now)
 
         def take(tx: Tx) -> list[Claim]:
             for slot in returned:
@@ -124,12 +126,11 @@ class Claims:
             hand = _Hand(tx, self._limits, self._name, now, until)
             found = [claim for one in chosen if (claim := hand.claim(one)) is not None]
             hand.lay_down()
-            lacking.update(hand.full)
             return found
 
-        lacking: set[str] = set()
         taken = self._database.write(take)
-        self._made -= lacking  # were they removed? They are made again, if need be
+        if len(taken) < len(chosen):  # were slots removed? They are made again, if need be
+            self._made -= names
         return taken
 
     def admit(self, place: str, *, now: float, until: float) -> Slot | None:
@@ -141,7 +142,7 @@ class Claims:
     def _make(self, names: set[str], now: float) -> None:
         missing = sorted(names - self._made)
         if missing:
-            self._database.write(lambda tx: [slots.make(tx, name, self._limits.of(name), now) for name in missing])
+            self._database.write(lambda tx: slots.make_all(tx, {name: self._limits.of(name) for name in missing}, now))
             self._made.update(missing)
 
 

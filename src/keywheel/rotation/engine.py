@@ -277,6 +277,9 @@ class Rotations:
             Fenced: the rotation is not ours any more; nothing is written.
         """
         secret = self._own(tx, entry)
+        row = rows.get(tx, entry.secret_id)
+        asked = None if row is None else row.rotation.verify_at  # perhaps since the claim
+        checks = [at for at in (verify_at, asked) if at is not None]
         token = entry.rotation.token or ""
         before = self._secrets.labels(tx, secret)
         for effect in effects:
@@ -291,7 +294,7 @@ class Rotations:
             retire_at=None if allowed is None or old is None else to_epoch(now + allowed),
             due=_due(secret, window),
             now=to_epoch(now) if retires else None,
-            verify_at=verify_at,
+            verify_at=min(checks, default=None),
         )
         secret = self._secrets.set(tx, secret, now, rotated=to_epoch(now))
         self._show_next(tx, secret, window, now)
@@ -405,7 +408,7 @@ class Rotations:
         """Save a worker's result. What goes on at once stays under its lease; what rests is let go of."""
         goes_on = rotation.wake_at is not None and rotation.wake_at <= to_epoch(now)
         stored = replace(rotation, wake_at=to_epoch(now) + self._lease) if goes_on else rotation
-        rows.save(tx, replace(entry, rotation=stored, holder=entry.holder if goes_on else None))
+        rows.save(tx, replace(entry, rotation=stored, holder=entry.holder if goes_on else None), held=goes_on)
         return replace(entry, rotation=rotation)
 
     @staticmethod

@@ -64,6 +64,8 @@ _get = Statement(select(*_row).where(_by_secret))
 _insert = Statement(insert(r).values({name: bindparam(name) for name in _COLUMNS}))
 _values: dict[str, Any] = {name: bindparam(name) for name in [*_STATE, "place", "holder", "fence"]}
 _save = Statement(update(r).where(_by_secret).values(_values))
+_later = case((r.c.wake_at > bindparam("wake_at"), r.c.wake_at), else_=bindparam("wake_at"))
+_save_held = Statement(update(r).where(_by_secret).values(_values | {"wake_at": _later}))
 _held = and_(_by_secret, r.c.fence == bindparam("held_fence"), r.c.holder == bindparam("worker"))
 _renew = Statement(update(r).where(_held).values(wake_at=bindparam("until")))
 _release = Statement(update(r).where(_held).values(holder=None, wake_at=bindparam("now")))
@@ -86,7 +88,13 @@ _claim = Statement(
     .values(wake_at=bindparam("until"), fence=_newer, holder=bindparam("worker"))
     .returning(*_row)
 )
-_first_check = bindparam("now") + (r.c.secret_id * 7_919) % bindparam("every")  # spread over the round
+_at_rest = and_(r.c.token.is_(None), r.c.holder.is_(None))
+_ask_check = Statement(
+    update(r)
+    .where(_by_secret, r.c.secret_id.in_(select(s.c.id).where(s.c.deleted.is_(None))))
+    .values(verify_at=bindparam("now"), wake_at=case((_at_rest, bindparam("now")), else_=r.c.wake_at))
+)
+_first_check: Any = bindparam("now") + (r.c.secret_id * 7_919) % bindparam("every")  # spread over the round
 _plan_checks = Statement(
     update(r)
     .where(r.c.verify_at.is_(None), r.c.token.is_(None), r.c.holder.is_(None))
@@ -155,9 +163,12 @@ def add(tx: Tx, secret_id: int, rotation: Rotation, place: str) -> Entry:
     return entry
 
 
-def save(tx: Tx, entry: Entry) -> None:
-    """Write the whole entry. The caller holds the row's lock and has compared the fence."""
-    _save.run(
+def save(tx: Tx, entry: Entry, *, held: bool = False) -> None:
+    """Write the whole entry. The caller holds the row's lock and has compared the fence.
+
+    `held`: its timer is the end of a lease, which the heartbeat may have put off farther meanwhile.
+    """
+    (_save_held if held else _save).run(
         tx,
         row_id=entry.secret_id,
         place=entry.place,
@@ -208,6 +219,11 @@ def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> No
 def reclaim(tx: Tx, worker: str, now: float) -> int:
     """Make due what this worker held when it died; how many. Only its own next start may call this."""
     return _reclaim.run(tx, former=worker, now=now)
+
+
+def ask_check(tx: Tx, secret_id: int, now: float) -> None:
+    """Have the published credential checked as soon as the rotation rests."""
+    _ask_check.run(tx, row_id=secret_id, now=now)
 
 
 def plan_checks(tx: Tx, now: float, every: float) -> int:

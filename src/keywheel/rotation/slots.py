@@ -38,6 +38,7 @@ class Slot:
     turn: int
 
 
+DEFAULT = Limits()
 _ACCOUNT = "account "  # no host has a space in its name
 
 
@@ -81,14 +82,15 @@ _reclaim = Statement(update(t).where(t.c.holder == bindparam("former")).values(h
 _forget = Statement(delete(t).where(t.c.until < bindparam("before")))
 
 
-def make(tx: Tx, place: str, many: int, now: float) -> None:
-    """Let a place have that many slots, if it has fewer."""
-    _make.run(tx, place=place, many=many, now=now)
+def make_all(tx: Tx, places: dict[str, int], now: float) -> None:
+    """Let each place have that many slots, if it has fewer."""
+    for place, many in places.items():
+        _make.run(tx, place=place, many=many, now=now)
 
 
 def live(tx: Tx, now: float) -> dict[str, int]:
     """How many slots are held, by place."""
-    return dict((row[0], row[1]) for row in _live.all(tx, now=now))
+    return {row[0]: row[1] for row in _live.all(tx, now=now)}
 
 
 def take(tx: Tx, place: str, many: int, *, worker: str, now: float, until: float) -> Slot | None:

@@ -30,7 +30,7 @@ from keywheel.rotation.engine import Rotations
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import ON_REQUEST, Round
-from keywheel.rotation.slots import Limits, Slot
+from keywheel.rotation.slots import DEFAULT, Limits, Slot
 from keywheel.secrets.ledger import Secrets
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ class Pace:
     idle: float = 1.0
     """The longest sleep where a bell is heard; without one it is `poll`."""
     workers: int = 8
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT
     rounds: Round = ON_REQUEST
 
 
@@ -276,5 +276,11 @@ class Engine:
         return True
 
     def _let_go(self, entry: Entry) -> None:
+        """Let others begin, and tell them to look: what this worker did last at the target is not known to them."""
         now = to_epoch(self._clock.now())
-        self._database.write(lambda tx: rows.let_go(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now))
+
+        def let_go(tx: Tx) -> None:
+            rows.let_go(tx, entry.secret_id, worker=self._name, fence=entry.fence, now=now)
+            rows.ask_check(tx, entry.secret_id, now)
+
+        self._database.write(let_go)
