@@ -16,6 +16,29 @@ from tests.certificate.world import STORES, Nursery, World, strategies_of
 from tests.support.servers import PostgresServer
 
 
+PAGE = """# The crash certificate
+
+Written by `make certificate`: a rotation is run again and again, each time with one fault at one boundary of its input
+and output, on live targets and on both stores. The boundaries are counted in an undisturbed rotation, not listed by
+hand: transactions of the store, verbs of the target, and each piece that is sent to the target over the wire. A
+strategy or a target that is added later joins by itself. The test run takes a sample of the cases, and has four engines
+that do it in a wrong order run into them: each is caught.
+
+| fault | what happens |
+|---|---|
+| `kill before`, `kill after` | SIGKILL of the engine's process, before or after the boundary is crossed |
+| `drop request`, `drop reply` | nothing arrives, or it does and nobody hears of it |
+| `duplicate` | it is done twice (a transaction: rolled back by a conflict, and run again) |
+| `delay` | SIGSTOP until the lease is over and other rotations are complete; then everything goes on |
+
+Checked after the fault and after every step of the recovery: a credential that the store keeps logs in; with users that
+alternate, AWSCURRENT does; no user can log in with a password that the store does not keep. After the recovery:
+AWSCURRENT is new and logs in, nothing is pending, what was replaced in place is dead, and the engine was woken no more
+than {steps} times. After a frozen worker woke up: AWSCURRENT logged in all the while.
+
+"""
+
+
 def main() -> int:
     """Run it; 1 when anything was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.certificate", description=__doc__)
@@ -39,7 +62,7 @@ def main() -> int:
                 target.stop()
     print(table)
     if given.write:
-        given.write.write_text(str(table), encoding="utf-8")
+        given.write.write_text(PAGE.format(steps=cases.STEPS) + str(table), encoding="utf-8")
     return 1 if table.violations else 0
 
 

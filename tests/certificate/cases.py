@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from keywheel.rotator import FencedTarget
 from tests.certificate import toys
 from tests.certificate.toys import Toy
 from tests.certificate.world import Patient, World
@@ -155,7 +156,7 @@ def _arm(world: World, case: Case, go_on: threading.Event) -> None:
 
 
 def _delayed(world: World, patient: Patient, case: Case, go_on: threading.Event, before: str) -> Result:
-    """Two rotations happen while the worker is frozen; then it wakes up, and what it sent arrives."""
+    """Rotations come and go while the worker is frozen, until it would hit AWSCURRENT; then it wakes up."""
     if world.nursery.hears("stopped", "ended").startswith("ended"):
         world.wire.disarm()
         return Result([f"the boundary was not reached: {case}"])
@@ -169,11 +170,12 @@ def _delayed(world: World, patient: Patient, case: Case, go_on: threading.Event,
         go_on.set()
         world.nursery.hears("ended")
         return result
-    before = world.labels(patient)["AWSCURRENT"]
-    world.start(patient)
-    result.steps = 0
-    _rest(world, patient, result)
-    result.violations += _recovered(world, patient, before)
+    for _ in range(2 if patient.strategy.GRACE is None else 1):  # alternating users come back to the same one
+        before = world.labels(patient)["AWSCURRENT"]
+        world.start(patient)
+        result.steps = 0
+        _rest(world, patient, result)
+        result.violations += _recovered(world, patient, before)
     world.nursery.signal(signal.SIGCONT)
     go_on.set()
     woke = time.monotonic()
@@ -181,6 +183,8 @@ def _delayed(world: World, patient: Patient, case: Case, go_on: threading.Event,
         if not world.live.works(world.current(patient)):
             result.outage = time.monotonic() - woke
     result.outage = _repaired_within(world, patient, woke, result.outage)
+    if result.outage and isinstance(patient.strategy.target, FencedTarget):
+        result.violations.append(f"AWSCURRENT did not log in for {result.outage:.2f} s after the worker woke up")
     result.violations += _always(world, patient, "after the worker woke up")
     return result
 
