@@ -298,8 +298,9 @@ def test_it_takes_a_free_port_and_tells_it(shared: KeywheelServer) -> None:
 def test_what_it_makes_is_for_its_owner_alone(shared: KeywheelServer) -> None:
     """Every file in the data directory, and the directory."""
     shared.client().create_secret(Name="a", SecretString="a")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared.data.iterdir()}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared.data.rglob("*") if path.is_file()}
     assert set(modes.values()) == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in shared.data.rglob("*") if path.is_dir()} == {0o700}
     assert {"engine.lock", "keywheel.db", "root.key", "credentials"} <= set(modes)
     assert stat.S_IMODE(shared.data.stat().st_mode) == 0o700
 

@@ -63,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How often the published credential of a secret at rest is checked at its target; 0: only when there is cause."""
     sentinel_repairs: bool = True
     """Whether a published credential that worked before and is refused now is set anew, or only reported."""
+    audit_checkpoint_seconds: Annotated[float, Meta(gt=0, le=3600)] = 1.0
+    """How often the audit ledger is flushed to the disk and signed, while there is something new."""
+    audit_sync: bool = False
+    """Whether each entry of the audit ledger is on the disk before its call is answered."""
     body_limit: Annotated[int, Meta(ge=1024)] = 1_048_576
     """The largest request body, in bytes."""
     request_seconds: Annotated[float, Meta(gt=0)] = 30.0

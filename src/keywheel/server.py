@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,9 @@ import structlog
 import uvicorn
 
 from keywheel.access.access_keys import AccessKeys
+from keywheel.access.audit import checkpoints
+from keywheel.access.audit.log import AuditLog, open_stream, public_key_path
+from keywheel.access.audit.stream import Checkpoint
 from keywheel.access.door import Door
 from keywheel.api.app import App
 from keywheel.api.connections import Connection
@@ -34,9 +38,11 @@ from keywheel.db.database import Database, migrate, open_database
 from keywheel.errors import ConfigurationError
 from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
 from keywheel.keys.keyring import Keys
+from keywheel.keys.signing import signing_key
 from keywheel.keys.unseal import load_root_key
 from keywheel.processes import Child, on_terminate, supervise
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.outbox import Outbox
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
 from keywheel.rotation.slots import Limits
@@ -69,10 +75,18 @@ class House:
         rooms = self.rooms
         return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, rooms.clock, name=name, pace=pace)
 
-    def app(self) -> App:
-        """The API over these rooms."""
+    def app(self, audit: AuditLog | None = None) -> App:
+        """The API over these rooms, which tells everything to `audit`."""
         limits = self.settings
-        return App(self.rooms, self.door, body_limit=limits.body_limit, request_seconds=limits.request_seconds)
+        return App(self.rooms, self.door, audit, body_limit=limits.body_limit, request_seconds=limits.request_seconds)
+
+    def audit(self, process: str) -> AuditLog:
+        """The audit log of a process of this server: a stream of its own.
+
+        Raises:
+            ConfigurationError: another process has it, or it cannot be written.
+        """
+        return open_audit(self.settings, self.rooms.database, self.keys, process)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -119,6 +133,30 @@ def build(
     return House(rooms, keys, access_keys, Door(database, access_keys, own), settings)
 
 
+def open_audit(settings: Settings, database: Database, keys: Keys, process: str) -> AuditLog:
+    """The audit log of a process that works on a data directory. Its streams are named after the directory's node.
+
+    Raises:
+        ConfigurationError: another process has the stream, or it cannot be written.
+    """
+    key = database.write(lambda tx: signing_key(tx, keys))
+    directory = settings.directory / "audit"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        public_key_path(directory).write_text(key.public_pem(), encoding="ascii")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be written: {error.strerror}.", hint="Nothing is served that cannot be audited."
+        ) from None
+    stream = open_stream(directory, process, key.sign)
+
+    def publish(checkpoint: Checkpoint, line: str) -> None:
+        database.write(lambda tx: checkpoints.keep(tx, checkpoint.stream, checkpoint.size, line))
+
+    seconds = settings.audit_checkpoint_seconds
+    return AuditLog(stream, SystemClock(), every=seconds, durable=settings.audit_sync, publish=publish)
+
+
 def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
     """Run until SIGTERM or SIGINT; the exit code.
 
@@ -131,13 +169,16 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
     log_to_stderr(settings.log_level)
     root = load_root_key(settings.root_key_path, passphrase)
     migrate(settings.database_url)
-    build(settings, root).close()  # a wrong root key or an unreachable store is said here, once
+    house = build(settings, root)  # a wrong root key, an unreachable store or a full disk is said here, once
     lock = None if settings.role == "api" else engine_lock(settings)
+    house.audit("start").close()
+    house.close()
     listener = None if settings.role == "engine" else _listen(settings)
     children = []
     if listener is not None:
         children += [
-            Child(f"api-{n}", lambda: _run_api(settings, root, listener)) for n in range(1, settings.workers + 1)
+            Child(f"api-{n}", partial(_run_api, settings, root, listener, f"api-{n}"))
+            for n in range(1, settings.workers + 1)
         ]
     if lock is not None:
         name = lock.read()
@@ -206,9 +247,10 @@ def log_to_stderr(level: str) -> None:
     )
 
 
-def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket) -> None:
+def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket, process: str) -> None:
     house = build(settings, root)
-    app = house.app()
+    audit = house.audit(process)
+    app = house.app(audit)
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -234,16 +276,21 @@ def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket
         server.run(sockets=[listener])
     finally:
         app.close()
+        audit.close()
         house.close()
 
 
 def _run_engine(settings: Settings, root: Sensitive[bytes], name: str) -> None:
     house = build(settings, root)
+    audit = house.audit("engine")
+    outbox = Outbox(house.rooms.database, audit)
     engine = house.engine(name)
     on_terminate(engine.stop)
     try:
-        engine.run()
+        with outbox:
+            engine.run()
     finally:
+        audit.close()
         house.close()
 
 

@@ -51,7 +51,7 @@ class Answers(App):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def at_once(self, headers: Headers, body: bytes) -> tuple[int, Headers, bytes] | None:
+    def at_once(self, headers: Headers, body: bytes, client: str | None) -> tuple[int, Headers, bytes] | None:
         if dict(headers).get(b"x-amz-target") != b"quick":
             return None
         self.at_once_bodies.append(body)

@@ -40,6 +40,7 @@ REVEALS = {
     "keywheel/credentials.py": "the credentials file",
     "keywheel/keys/envelope.py": "the data key, beside the cipher",
     "keywheel/keys/stores/software.py": "the root key, beside the cipher",
+    "keywheel/keys/signing.py": "the audit ledger's private key, beside the cipher",
     "keywheel/keys/unseal.py": "the passphrase, beside Argon2id",
     "keywheel/rotation/store.py": "a pending value, on its way into the ledger",
     "keywheel/rotator.py": "the JSON of a secret",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,6 @@ from tests.certificate import cases, live
 from tests.certificate.cases import DELAY, Case, Result
 from tests.certificate.world import STORES, Nursery, World, strategies_of
 from tests.support.servers import PostgresServer
-
 
 PAGE = """# The crash certificate
 
@@ -44,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.certificate", description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="run only every N-th case")
     parser.add_argument("--store", choices=STORES, action="append", help="run on this store only")
+    parser.add_argument("--verbose", action="store_true", help="tell each case on standard error before it is run")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
     given = parser.parse_args()
     table = Table()
@@ -55,7 +54,9 @@ def main() -> int:
                     nursery = Nursery()
                     try:
                         with World(store, target, server, real_time=real_time, nursery=nursery) as world:
-                            run_all(world, rotator, table, every=given.every, real_time=real_time)
+                            run_all(
+                                world, rotator, table, every=given.every, real_time=real_time, verbose=given.verbose
+                            )
                     finally:
                         nursery.close()
             finally:
@@ -66,7 +67,7 @@ def main() -> int:
     return 1 if table.violations else 0
 
 
-def run_all(world: World, rotator: str, table: Table, *, every: int, real_time: bool) -> None:
+def run_all(world: World, rotator: str, table: Table, *, every: int, real_time: bool, verbose: bool) -> None:
     """Every case of a rotator in one world."""
     for function, strategy in strategies_of(rotator).items():
         found = cases.boundaries(world, function, world.admit(function, strategy))
@@ -74,13 +75,12 @@ def run_all(world: World, rotator: str, table: Table, *, every: int, real_time: 
         for case in itertools.islice(every_case, None, None, every):
             # A frozen worker does harm in a later rotation; what killed it is over by then.
             patient = world.admit(function, strategy)
-            began = time.monotonic()
+            if verbose:
+                print(f"{strategy.NAME} {world.store} {case}", file=sys.stderr, flush=True)
             result = cases.run(world, patient, case)
             table.add(rotator, strategy.NAME, world.store, case, result)
             for violation in result.violations:
                 print(f"VIOLATED {rotator} {strategy.NAME} {world.store}: {case}: {violation}", flush=True)
-            if sys.stderr.isatty():
-                print(f"{time.monotonic() - began:5.1f} s  {strategy.NAME} {world.store} {case}", file=sys.stderr)
 
 
 class Table:

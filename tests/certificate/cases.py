@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
@@ -163,7 +164,15 @@ def _delayed(world: World, patient: Patient, case: Case, go_on: threading.Event,
     world.wire.disarm()
     result = Result(_always(world, patient, "while the worker is frozen"))
     world.lose_the_lease()
-    _rest(world, patient, result)
+    try:
+        _rest(world, patient, result)
+    except sqlite3.OperationalError:  # frozen with SQLite's lock: nothing goes on before it does
+        world.nursery.signal(signal.SIGCONT)
+        go_on.set()
+        world.nursery.hears("ended")
+        _rest(world, patient, result)
+        result.violations += _recovered(world, patient, before)
+        return result
     result.violations += _recovered(world, patient, before)
     if result.violations:
         world.nursery.signal(signal.SIGKILL)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,9 @@ class FusedDatabase:
         self._fuse = fuse
 
     def write(self, work: Callable[[Tx], R]) -> R:
-        """A transaction between two points."""
+        """A transaction between two points; but for the audit ledger's own, which come by the clock."""
+        if threading.current_thread().name.startswith("audit-"):
+            return self._database.write(work)
         name = getattr(work, "__qualname__", "work").replace(".<locals>.<lambda>", "")
         self._fuse.passes(f"before transaction {name}")
         result = self._database.write(work)

@@ -10,7 +10,7 @@ from tests.protocol.model import Rules, State, broken, following, good, start
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found: `violations` has a shortest trace for each invariant, `stuck_trace` one to a state with no way out."""
+    """What was found. `violations`: a shortest trace for each invariant; `stuck_trace`: to a state with no way out."""
 
     states: int
     transitions: int

@@ -18,10 +18,13 @@ from typing import Any
 
 import structlog
 
-from keywheel.access.door import Caller, Door, authorize
+from keywheel.access.audit.log import AuditLog
+from keywheel.access.audit.stream import AuditUnavailable
+from keywheel.access.door import Door, authorize
 from keywheel.access.sigv4 import Request
 from keywheel.api import wire
-from keywheel.api.operations import TABLE, Handler, Operation, resource_of
+from keywheel.api.audited import Call, entry_of
+from keywheel.api.operations import TABLE, Operation, resource_of
 from keywheel.api.rooms import Rooms
 from keywheel.errors import CallerError, RequestTimeout, RequestTooLarge, UnknownOperation
 
@@ -35,6 +38,7 @@ Answer = tuple[int, bytes, str | None]
 _THREADS = 32
 _LARGE = 16_384  # a body that takes longer to read than the event loop may be held up
 _HEARD_OUT = 16  # how many times the limit of a body is read before the connection is cut
+_NOT_READY = b"the store or the audit ledger cannot be reached\n"
 _JSON = (b"content-type", b"application/x-amz-json-1.1")
 
 
@@ -45,13 +49,17 @@ class Disconnected(Exception):
 class App:
     """The ASGI application."""
 
-    def __init__(self, rooms: Rooms, door: Door, *, body_limit: int, request_seconds: float) -> None:
+    def __init__(
+        self, rooms: Rooms, door: Door, audit: AuditLog | None, *, body_limit: int, request_seconds: float
+    ) -> None:
         self._rooms = rooms
         self._door = door
+        self._audit = audit
         self._body_limit = body_limit
         self._request_seconds = request_seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
         self._inline = rooms.database.inline_reads
+        self._waits = audit is not None and audit.waits
         self._writer = rooms.database.writer or self._threads
         # Ids of requests look like UUIDs; those of one process differ in the last part, which counts.
         self._ids = map(f"{str(uuid.uuid4())[:24]}{{:012x}}".format, itertools.count(uuid.uuid4().node))
@@ -77,13 +85,14 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def at_once(self, headers: Headers, body: bytes) -> tuple[int, Headers, bytes] | None:
+    def at_once(self, headers: Headers, body: bytes, client: str | None) -> tuple[int, Headers, bytes] | None:
         """The answer to `POST /` where it takes no more than a look into a local file; None for everything else."""
         operation = _operation(headers)
-        if operation is None or not operation.quick or not self._inline or len(body) > _LARGE:
+        if operation is None or not operation.quick or not self._inline or self._waits or len(body) > _LARGE:
             return None
         request_id = next(self._ids)
-        status, answer, code = self._answer(operation, Request("POST", b"/", b"", headers, body), request_id)
+        call = Call(operation, Request("POST", b"/", b"", headers, body), request_id, client)
+        status, answer, code = self._answer(call)
         return status, _headers(answer, request_id, code), answer
 
     def close(self) -> None:
@@ -93,42 +102,65 @@ class App:
     async def _operation(self, scope: MutableMapping[str, Any], body: bytes, request_id: str) -> Answer:
         operation = _operation(scope["headers"]) if scope["method"] == "POST" else None
         request = Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
+        call = Call(operation, request, request_id, (scope.get("client") or (None,))[0])
         loop = asyncio.get_running_loop()
         if not self._inline or len(body) > _LARGE:
-            return await loop.run_in_executor(self._threads, self._answer, operation, request, request_id)
+            return await loop.run_in_executor(self._threads, self._answer, call)
         try:  # refused before it waits for anything
-            handler, caller, members = self._admitted(operation, request)
+            self._admit(call)
             where = self._writer if operation is not None and operation.writes else self._threads
-            return await loop.run_in_executor(where, self._carried_out, handler, caller, members)
+            answer = await loop.run_in_executor(where, self._carried_out, call)
         except Exception as error:  # noqa: BLE001 - as in _answer
-            return self._refused(error, operation, request_id)
+            answer = self._refused(error, call)
+        # Told when it is durable, and before it is answered.
+        if self._waits:
+            return await loop.run_in_executor(self._threads, self._told, call, answer)
+        return self._told(call, answer)
 
-    def _answer(self, operation: Operation | None, request: Request, request_id: str) -> Answer:
+    def _answer(self, call: Call) -> Answer:
         """Nothing is raised: whatever happens, the caller gets an answer."""
         try:
-            return self._carried_out(*self._admitted(operation, request))
+            self._admit(call)
+            answer = self._carried_out(call)
         except Exception as error:  # noqa: BLE001 - every error has its answer
-            return self._refused(error, operation, request_id)
+            answer = self._refused(error, call)
+        return self._told(call, answer)
 
-    def _admitted(self, operation: Operation | None, request: Request) -> tuple[Handler, Caller, Any]:
-        """What is to be done, for whom, with which members."""
-        caller = self._door.authenticate(request)
+    def _admit(self, call: Call) -> None:
+        """Find out what is to be done, for whom, with which members; and refuse what may not be."""
+        if self._audit is not None:
+            self._audit.check()
+        caller = call.caller = self._door.authenticate(call.request)
+        operation = call.operation
         if operation is None:
             raise UnknownOperation("The requested operation is not known: see X-Amz-Target.")
-        members = wire.decode(request.body, operation.request)
+        members = call.members = wire.decode(call.request.body, operation.request)
         authorize(caller, operation.action, resource_of(members, caller), {})
-        return operation.handler, caller, members
 
-    def _carried_out(self, handler: Handler, caller: Caller, members: Any) -> Answer:
-        return 200, wire.encode(handler(self._rooms, caller, members)), None
+    def _carried_out(self, call: Call) -> Answer:
+        if call.operation is None or call.caller is None:
+            raise AssertionError("a call that was not admitted")
+        call.result = call.operation.handler(self._rooms, call.caller, call.members)
+        return 200, wire.encode(call.result), None
+
+    def _told(self, call: Call, answer: Answer) -> Answer:
+        """The answer, once its entry is in the audit ledger; without that there is none."""
+        if self._audit is None:
+            return answer
+        try:
+            self._audit.record(entry_of(call, answer, self._audit.time()))
+        except AuditUnavailable as error:
+            return self._refused(error, call)
+        return answer
 
     @staticmethod
-    def _refused(error: Exception, operation: Operation | None, request_id: str) -> Answer:
+    def _refused(error: Exception, call: Call) -> Answer:
         if isinstance(error, CallerError):
+            call.message = error.message
             return error.status, wire.error_body(error), error.code
         frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
-        action = "" if operation is None else operation.action
-        _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=request_id)
+        action = "" if call.operation is None else call.operation.action
+        _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=call.request_id)
         return 500, wire.error_body(error), wire.error_code(error)
 
     async def _body(self, receive: Receive) -> bytes:
@@ -160,12 +192,14 @@ class App:
         elif path == "/ready":
             loop = asyncio.get_running_loop()
             ready = await loop.run_in_executor(self._threads, self._is_ready)
-            await _plain(send, 200 if ready else 503, b"ready\n" if ready else b"the store cannot be reached\n")
+            await _plain(send, 200 if ready else 503, b"ready\n" if ready else _NOT_READY)
         else:
             await _plain(send, 404, b"keywheel serves the AWS Secrets Manager protocol at POST /\n")
 
     def _is_ready(self) -> bool:
         try:
+            if self._audit is not None:
+                self._audit.check()
             with self._rooms.database.point() as tx:
                 tx.execute("SELECT 1", {})
         except Exception:  # noqa: BLE001 - any reason at all means: not ready

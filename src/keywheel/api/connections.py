@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is here."""
         if self._body is not None and self._direct is not None:
-            answer = self._direct.at_once(self.headers, self._body)
+            answer = self._direct.at_once(self.headers, self._body, self.client[0] if self.client else None)
             if answer is not None:
                 self._body = None
                 self._reply(*answer)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keywheel.cli.house import House, with_house
+from keywheel.cli.house import House, tell, with_house
 from keywheel.cli.output import as_json, iso, moment, print_json, table
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import ResourceNotFound
@@ -46,6 +46,7 @@ def create(house: House, user: str, read_only: bool, account: str | None, creden
     scope = house.scope(account, None)
     account = scope.account
     path = Path(credentials_file)
+    tell(house, "CreateAccessKey", account=account, user=user, role=role.value, access_key_id=access_key_id)
     write_new(path, credentials_text(access_key_id, secret, scope.region))  # first, so that no crash loses a valid key
     try:
         house.database.write(
@@ -97,6 +98,7 @@ def delete(house: House, access_key_id: str, as_json: bool) -> None:
     """Delete the access key ID. Requests signed with it are refused from a second later on."""
     from keywheel.access.access_keys import AccessKeys
 
+    tell(house, "DeleteAccessKey", access_key_id=access_key_id)
     if not house.database.write(lambda tx: AccessKeys.delete(tx, access_key_id)):
         raise ResourceNotFound(
             f"There is no access key {access_key_id}.", hint="`keywheel access-keys list` shows all."

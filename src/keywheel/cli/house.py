@@ -6,6 +6,7 @@ For what no API offers yet, and for finding out why a server does not start. A r
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,6 +122,39 @@ def with_house(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed((_DATA, *STORE_OPTIONS)):
         run = option(run)
     return run
+
+
+def tell(house: House, event: str, **parameters: str) -> None:
+    """Write an administrative act into the audit ledger of the data directory.
+
+    Raises:
+        ConfigurationError, AuditUnavailable: it cannot be written.
+    """
+    import getpass
+    import uuid
+
+    from keywheel.access.audit.entries import VERSION, Entry, Identity
+    from keywheel.server import open_audit
+
+    log = open_audit(house.settings, house.database, house.keys, "cli")
+    try:
+        who = Identity("Operator", f"{getpass.getuser()} (uid {os.getuid()})")
+        number = str(uuid.uuid4())
+        log.record(
+            Entry(
+                VERSION,
+                log.time(),
+                "keywheel",
+                event,
+                "AwsServiceEvent",
+                number,
+                who,
+                read_only=False,
+                request_parameters=dict(parameters),
+            )
+        )
+    finally:
+        log.close()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 
 import click
 
-from keywheel.cli.house import House, with_house
+from keywheel.cli.house import House, tell, with_house
 from keywheel.cli.output import as_json, count, iso, moment, print_json, table
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import ConfigurationError, ResourceNotFound
@@ -62,6 +62,7 @@ def create(
             house.keys.name(tx, key, alias)
         return key
 
+    tell(house, "CreateKey", account=scope.account, region=scope.region, alias=alias or "")
     key = house.database.write(work)
     if as_json:
         print_json({"key_id": key.key_id, "arn": key.arn, "alias": alias, "description": description})

@@ -19,6 +19,7 @@ _COMMANDS = {
     "secrets": "secrets:secrets",
     "access-keys": "access_keys:access_keys",
     "keys": "keys:keys",
+    "audit": "audit:audit",
     "doctor": "doctor:doctor",
 }
 
@@ -44,8 +45,8 @@ def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. `status`, `rotate` and `secrets` talk to a running server, `access-keys` and `keys` open the
-    data directory themselves, and `doctor` looks at both.
+    with --endpoint-url. `status`, `rotate` and `secrets` talk to a running server, `access-keys`, `keys` and `audit`
+    open the data directory themselves, and `doctor` looks at both.
     """
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -209,5 +210,15 @@ journal = Table(
     Column("code", Text),
     Column("reason", Text),
     Column("at", Double, nullable=False),
+    Column("audited", Boolean, nullable=False, server_default=false()),  # it is in the audit ledger
     Index("ix_journal_secret", "secret_id", "id"),
+    Index("ix_journal_audited", "audited", "id"),
+)
+
+audit_checkpoint = Table(
+    "audit_checkpoint",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
 )

@@ -110,7 +110,7 @@ _overview = Statement(
     .order_by(s.c.name)
     .limit(bindparam("most"))
 )
-_JOURNAL = [c.name for c in j.c if c.name != "id"]
+_JOURNAL = [c.name for c in j.c if c.name not in ("id", "audited")]
 _note = Statement(insert(j).values({name: bindparam(name) for name in _JOURNAL}))
 _journal = Statement(
     select(*(j.c[name] for name in _JOURNAL))
@@ -118,6 +118,15 @@ _journal = Statement(
     .order_by(j.c.id.desc())
     .limit(bindparam("most"))
 )
+
+
+_unaudited = Statement(
+    select(j.c.id, *(j.c[name] for name in _JOURNAL))
+    .where(j.c.audited.is_(False))
+    .order_by(j.c.id)
+    .limit(bindparam("most"))
+)
+_mark_audited = Statement(update(j).where(j.c.id == bindparam("number")).values(audited=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +254,17 @@ def note(tx: Tx, entry: Note) -> None:
 def journal(tx: Tx, secret_id: int, most: int) -> list[Note]:
     """The newest entries of a secret, newest first."""
     return [Note(*row) for row in _journal.all(tx, secret_id=secret_id, most=most)]
+
+
+def unaudited(tx: Tx, most: int) -> list[tuple[int, Note]]:
+    """The oldest notes that the audit ledger does not have, with their numbers."""
+    return [(row[0], Note(*row[1:])) for row in _unaudited.all(tx, most=most)]
+
+
+def mark_audited(tx: Tx, numbers: list[int]) -> None:
+    """The audit ledger has these notes."""
+    for number in numbers:
+        _mark_audited.run(tx, number=number)
 
 
 def overview(tx: Tx, account: str, region: str, *, after: str, most: int) -> list[Overview]:

@@ -27,3 +27,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("place", "n", name="pk_slot"),
     )
     op.create_index("ix_slot_until", "slot", ["until"])
+    op.create_table(
+        "audit_checkpoint",
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("stream", name="pk_audit_checkpoint"),
+    )
+    with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("audited", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index("ix_journal_audited", "journal", ["audited", "id"])

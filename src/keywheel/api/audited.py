@@ -1,0 +1,69 @@
+"""A call, from its admission to its entry in the audit ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from keywheel.access.audit import entries
+from keywheel.access.audit.entries import Entry, Identity
+from keywheel.access.door import Caller
+from keywheel.access.sigv4 import Request
+from keywheel.api.operations import Operation
+
+_READ_ONLY = ("Describe", "Get", "List", "BatchGet", "Validate", "Explain")
+_NOBODY = Identity("Unknown")
+_USER_AGENT_LENGTH = 256
+
+
+class Call:
+    """A request, and what has become known of it so far."""
+
+    __slots__ = ("caller", "client", "members", "message", "operation", "request", "request_id", "result")
+
+    def __init__(self, operation: Operation | None, request: Request, request_id: str, client: str | None) -> None:
+        self.operation = operation
+        self.request = request
+        self.request_id = request_id
+        self.client = client
+        self.caller: Caller | None = None
+        self.members: Any = None
+        self.result: Struct | None = None
+        self.message: str | None = None
+
+
+def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> Entry:
+    """What the ledger says of a call that is about to be answered."""
+    caller, operation = call.caller, call.operation
+    service, name = ("keywheel", "UnknownOperation") if operation is None else operation.action.split(":")
+    return Entry(
+        event_version=entries.VERSION,
+        event_time=time,
+        event_source=f"{service}.amazonaws.com" if service != "keywheel" else "keywheel",
+        event_name=name,
+        event_type="AwsApiCall",
+        event_id=call.request_id,
+        user_identity=_NOBODY if caller is None else _identity(caller),
+        read_only=name.startswith(_READ_ONLY),
+        aws_region=None if caller is None else caller.scope.region,
+        source_ip_address=call.client,
+        user_agent=_user_agent(call.request),
+        request_id=call.request_id,
+        error_code=answer[2],
+        error_message=call.message,
+        request_parameters=entries.parameters(call.members),
+        response_elements=None if answer[2] is not None else entries.elements(call.result),
+        recipient_account_id=None if caller is None else caller.scope.account,
+    )
+
+
+def _identity(caller: Caller) -> Identity:
+    return Identity("IAMUser", caller.arn, caller.scope.account, caller.access_key_id)
+
+
+def _user_agent(request: Request) -> str | None:
+    for name, value in request.headers:
+        if name == b"user-agent":
+            return value[:_USER_AGENT_LENGTH].decode("latin-1")
+    return None

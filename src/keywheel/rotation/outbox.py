@@ -1,0 +1,99 @@
+"""The journal's way into the audit ledger: every rotation's every step, told by whichever engine comes first.
+
+The journal is written in the transaction of the step itself, so nothing that happened is missing from it. What is not
+in the ledger yet is told there, and then marked: at least once. An entry that is told twice has the same `eventID`.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Self
+
+import structlog
+
+from keywheel.access.audit import entries
+from keywheel.access.audit.entries import Entry, Identity
+from keywheel.access.audit.log import AuditLog
+from keywheel.arn import Arn
+from keywheel.clock import from_epoch
+from keywheel.db.database import Database
+from keywheel.rotation import rows
+from keywheel.rotation.rows import Note
+
+_log = structlog.get_logger("keywheel.audit")
+
+_SECONDS, _BATCH = 1.0, 500
+_ENGINE = Identity("AWSService")
+_NAMESPACE = uuid.UUID("6f0e6b0a-7f43-4f4c-9a43-0f5a3a1d9a52")
+
+
+class Outbox:
+    """Tells the ledger of the journal, every second, while it is entered."""
+
+    def __init__(self, database: Database, audit: AuditLog) -> None:
+        self._database = database
+        self._audit = audit
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit-outbox", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def tell(self) -> int:
+        """Tell what is not told; how many notes.
+
+        Raises:
+            AuditUnavailable: the ledger cannot be written; the rest is told later.
+        """
+        with self._database.read() as tx:
+            notes = rows.unaudited(tx, _BATCH)
+        for number, note in notes:
+            self._audit.record(entry_of(number, note))
+        if notes:
+            ids = [number for number, _ in notes]
+            self._database.write(lambda tx: rows.mark_audited(tx, ids))
+        return len(notes)
+
+    def _run(self) -> None:
+        while True:
+            ending = self._ending.wait(_SECONDS)
+            try:
+                while self.tell() == _BATCH:
+                    pass
+            except Exception as error:  # noqa: BLE001 - whatever is away comes back, and nothing is lost meanwhile
+                _log.error("audit.outbox", error=type(error).__name__)
+            if ending:
+                return
+
+
+def entry_of(number: int, note: Note) -> Entry:
+    """What the ledger says of a note of the journal."""
+    arn = Arn.parse(note.arn)
+    details = {
+        "SecretArn": note.arn,
+        "VersionId": note.token,
+        "Step": note.step,
+        "Attempt": note.attempt,
+        "Epoch": note.fence,
+        "Reason": note.reason,
+    }
+    return Entry(
+        event_version=entries.VERSION,
+        event_time=from_epoch(note.at).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        event_source="secretsmanager.amazonaws.com",
+        event_name=note.event,
+        event_type="AwsServiceEvent",
+        event_id=str(uuid.uuid5(_NAMESPACE, f"{number} {note.arn} {note.at}")),
+        user_identity=_ENGINE,
+        read_only=False,
+        aws_region=None if arn is None else arn.region,
+        error_code=note.code,
+        additional_event_data={name: value for name, value in details.items() if value is not None},
+        recipient_account_id=None if arn is None else arn.account,
+    )
