@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -249,14 +249,15 @@ def test_one_process_writes_to_a_stream(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("only root may mount a file system")
-    return disk
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def fill(path: Path) -> None:
@@ -269,11 +270,8 @@ def fill(path: Path) -> None:
         file.write(b"x")
 
 
-def test_on_a_full_disk_what_is_under_way_is_still_told_and_nothing_more_is_begun(
-    small_disk: Path, request: pytest.FixtureRequest
-) -> None:
+def test_on_a_full_disk_what_is_under_way_is_still_told_and_nothing_more_is_begun(small_disk: Path) -> None:
     """Until there is room again; the ledger is sound throughout."""
-    request.addfinalizer(lambda: subprocess.run(["umount", str(small_disk)], check=True))
     stream = Stream(small_disk, "api-1", KEY.sign)
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from keywheel.rotator import FencedTarget
 from tests.certificate import toys
 from tests.certificate.toys import Toy
-from tests.certificate.world import Patient, World
+from tests.certificate.world import PATIENCE, Patient, World
 
 AT_STORE = ("kill before", "kill after", "drop request", "drop reply", "duplicate")
 AT_VERB = ("drop request", "drop reply", "duplicate")
@@ -110,13 +110,14 @@ def _recovered(world: World, patient: Patient, before: str) -> list[str]:
 
 def _rest(world: World, patient: Patient, result: Result) -> None:
     """Let the rescuer work until the rotation is at rest, and look all the while."""
-    while not world.at_rest(patient) and result.steps < STEPS:
+    end = time.monotonic() + PATIENCE
+    while not world.at_rest(patient) and result.steps < STEPS and time.monotonic() < end:
         if not world.tick(patient):
-            break
+            continue
         result.steps += 1
         result.violations += _always(world, patient, f"after {result.steps} steps of the recovery")
     if not world.at_rest(patient):
-        result.violations.append(f"not at rest after {STEPS} steps: {world.entry(patient).rotation}")
+        result.violations.append(f"not at rest after {result.steps} steps: {world.entry(patient).rotation}")
 
 
 # --- a case ----------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class World:
             time.sleep(self.lease)
 
     def tick(self, patient: Patient) -> bool:
-        """Let the rescuer take up the rotation when it wakes; False when it is at rest."""
+        """Let the rescuer take up the rotation when it wakes; whether there was anything that it could take up."""
         wake = self.entry(patient).rotation.wake_at
         if wake is None:
             return False
@@ -201,8 +201,10 @@ class World:
             self.clock.set(max(self.clock.now(), from_epoch(wake) + timedelta(microseconds=1)))
         else:
             time.sleep(max(0.0, min(wake - to_epoch(self.clock.now()), 10.0)))
-        self.engine.tick()
-        return True
+        if self.engine.tick():
+            return True
+        time.sleep(0.2)  # a frozen transaction of the store still holds the row
+        return False
 
     # --- what can be seen
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from keywheel.access.door import Caller
-from keywheel.api import status
+from keywheel.api import diagnosis, status
 from keywheel.api.rooms import Rooms
 from keywheel.api.secretsmanager import policies, replication, rotation, secrets, values
 from keywheel.api.secretsmanager.shapes import OPERATIONS as SHAPES
@@ -62,6 +62,8 @@ _SECRETS_MANAGER: dict[str, Handler] = {
 }
 _OWN: dict[str, tuple[type[Struct], Handler]] = {
     "ListRotations": (status.ListRotationsRequest, status.list_rotations),
+    "ExplainSecret": (diagnosis.ExplainSecretRequest, diagnosis.explain_secret),
+    "RepairSecret": (diagnosis.RepairSecretRequest, diagnosis.repair_secret),
     "ListRotationEvents": (status.ListRotationEventsRequest, status.list_rotation_events),
 }
 _QUICK = frozenset({"GetSecretValue", "DescribeSecret"})

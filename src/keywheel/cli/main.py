@@ -16,6 +16,8 @@ _COMMANDS = {
     "serve": "serve:serve",
     "status": "status:status",
     "rotate": "rotate:rotate",
+    "why": "why:why",
+    "repair": "why:repair",
     "secrets": "secrets:secrets",
     "access-keys": "access_keys:access_keys",
     "keys": "keys:keys",
@@ -45,8 +47,8 @@ def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. `status`, `rotate` and `secrets` talk to a running server, `access-keys`, `keys` and `audit`
-    open the data directory themselves, and `doctor` looks at both.
+    with --endpoint-url. `status`, `rotate`, `why`, `repair` and `secrets` talk to a server, `access-keys`, `keys`
+    and `audit` open the data directory themselves, and `doctor` looks at both.
     """
 
 

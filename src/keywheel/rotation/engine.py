@@ -138,6 +138,24 @@ class Rotations:
         if entry is not None and entry.rotation.failed:
             self._take_away(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), now)
 
+    def repair(self, tx: Tx, secret: Secret, now: datetime) -> None:
+        """Go on with a rotation that stopped; at rest, check the published credential, and set it anew if need be.
+
+        Raises:
+            InvalidRequest: rotation was never configured.
+        """
+        entry = rows.get(tx, secret.id, lock=True)
+        if entry is None:
+            raise InvalidRequest("Rotation was never configured for this secret.")
+        self._note(tx, secret, entry.rotation, "RepairRequested", now, fence=entry.fence)
+        self._take_away(tx, entry, machine.asked_to_repair(entry.rotation, now=to_epoch(now)), now)
+
+    def count_refusals(self, tx: Tx, secret: Secret, refused: int, now: datetime) -> None:
+        """Count logins that the target refused to somebody who looked from outside."""
+        entry = rows.get(tx, secret.id, lock=True)
+        if entry is not None and refused:
+            rows.count_refusals(tx, machine.counted(entry.rotation, refused, to_epoch(now)), secret.id)
+
     def cancel(self, tx: Tx, secret: Secret, now: datetime) -> str | None:
         """Turn rotation off and stop one that is under way; its token. Labels stay as they are.
 

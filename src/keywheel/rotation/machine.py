@@ -153,6 +153,12 @@ def counted(rotation: Rotation, refused: int, now: float) -> Rotation:
     return replace(rotation, refusals=rotation.refusals + refused)
 
 
+def asked_to_repair(rotation: Rotation, *, now: float) -> Rotation:
+    """On a person's word: tried now, whatever was refused before; at rest, also a value that was never seen to work."""
+    fresh = replace(rotation, attempt=0, refusals=0, refusals_since=None, wake_at=now)
+    return fresh if rotation.in_progress else replace(fresh, health=IN_DOUBT, verify_at=now)
+
+
 def advance(
     rotation: Rotation,
     outcome: Outcome,

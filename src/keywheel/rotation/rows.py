@@ -88,6 +88,9 @@ _claim = Statement(
     .values(wake_at=bindparam("until"), fence=_newer, holder=bindparam("worker"))
     .returning(*_row)
 )
+_count_refusals = Statement(
+    update(r).where(_by_secret).values(refusals=bindparam("refused"), refusals_since=bindparam("since"))
+)
 _at_rest = and_(r.c.token.is_(None), r.c.holder.is_(None))
 _ask_check = Statement(
     update(r)
@@ -228,6 +231,11 @@ def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> No
 def reclaim(tx: Tx, worker: str, now: float) -> int:
     """Make due what this worker held when it died; how many. Only its own next start may call this."""
     return _reclaim.run(tx, former=worker, now=now)
+
+
+def count_refusals(tx: Tx, rotation: Rotation, secret_id: int) -> None:
+    """Save how many logins were refused. The caller holds the row's lock."""
+    _count_refusals.run(tx, row_id=secret_id, refused=rotation.refusals, since=rotation.refusals_since)
 
 
 def ask_check(tx: Tx, secret_id: int, now: float) -> None:
