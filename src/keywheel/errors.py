@@ -208,9 +208,7 @@ class StaleEpoch(TargetRefused):
     """
 
     code = "StaleEpoch"
-    default_hint = (
-        "Does another keywheel rotate this user? After a restore, run `keywheel restore --mark` on the store."
-    )
+    default_hint = "Does another keywheel rotate this user? If the store was restored from a backup, repair the secret."
 
 
 class TlsRefused(TargetRefused):
