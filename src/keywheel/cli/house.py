@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,17 @@ def with_house(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say where the house is; `command` gets it, open, as its first argument instead of them."""
 
     @functools.wraps(command)
+    def run(settings: Settings, **others: Any) -> None:
+        with open_house(settings) as house:
+            command(house, **others)
+
+    return with_settings(run)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that opens the store itself: it gets the settings."""
+
+    @functools.wraps(command)
     def run(
         data: str | None, database: str | None, root_key_file: str | None, passphrase_file: str | None, **others: Any
     ) -> None:
@@ -116,8 +127,7 @@ def with_house(command: Callable[..., None]) -> Callable[..., None]:
             "root_key_file": root_key_file,
             "passphrase_file": passphrase_file,
         }
-        with open_house(options) as house:
-            command(house, **others)
+        command(load_settings(options), **others)
 
     for option in reversed((_DATA, *STORE_OPTIONS)):
         run = option(run)
@@ -158,7 +168,7 @@ def tell(house: House, event: str, **parameters: str) -> None:
 
 
 @contextmanager
-def open_house(options: Mapping[str, Any]) -> Iterator[House]:
+def open_house(settings: Settings) -> Iterator[House]:
     """The house that the settings describe.
 
     Raises:
@@ -167,7 +177,6 @@ def open_house(options: Mapping[str, Any]) -> Iterator[House]:
     from keywheel.keys.keyring import Keys
     from keywheel.keys.unseal import load_root_key
 
-    settings = load_settings(options)
     database = open_store(settings)
     try:
         with database.read() as tx:

@@ -21,6 +21,8 @@ _COMMANDS = {
     "secrets": "secrets:secrets",
     "access-keys": "access_keys:access_keys",
     "keys": "keys:keys",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
     "audit": "audit:audit",
     "doctor": "doctor:doctor",
 }

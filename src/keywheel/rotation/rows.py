@@ -88,6 +88,18 @@ _claim = Statement(
     .values(wake_at=bindparam("until"), fence=_newer, holder=bindparam("worker"))
     .returning(*_row)
 )
+_after_restore = Statement(
+    update(r)
+    .where(r.c.secret_id.in_(select(s.c.id).where(s.c.deleted.is_(None))))
+    .values(
+        holder=None,
+        fence=case((r.c.fence < bindparam("epoch"), bindparam("epoch")), else_=r.c.fence + 1),
+        verify_at=bindparam("now"),
+        wake_at=bindparam("now"),
+        refusals=0,
+        refusals_since=None,
+    )
+)
 _count_refusals = Statement(
     update(r).where(_by_secret).values(refusals=bindparam("refused"), refusals_since=bindparam("since"))
 )
@@ -231,6 +243,11 @@ def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> No
 def reclaim(tx: Tx, worker: str, now: float) -> int:
     """Make due what this worker held when it died; how many. Only its own next start may call this."""
     return _reclaim.run(tx, former=worker, now=now)
+
+
+def after_restore(tx: Tx, now: float) -> int:
+    """The store is older than the targets may be: nobody holds anything, and every credential is checked first."""
+    return _after_restore.run(tx, now=now, epoch=int(now * 1_000.0))
 
 
 def count_refusals(tx: Tx, rotation: Rotation, secret_id: int) -> None:
