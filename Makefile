@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench certificate model shapes docs requirements clean
+.PHONY: help demo test check fix bench certificate fuzz soak model shapes docs requirements clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,14 @@ bench: $(VENV)/.dev ## Measure against moto's server and against bare SQL, in on
 certificate: $(VENV)/.dev ## Every fault at every boundary of a rotation, on live targets; writes docs/certificate.md
 	@tools/install_system_packages.sh
 	$(BIN)/python -m tests.certificate --write docs/certificate.md $(ARGS)
+
+fuzz: $(VENV)/.dev ## 100,000 spoiled requests and bare-socket garbage at real servers (SEED=n for others)
+	@tools/install_system_packages.sh
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(VENV)/.dev ## Two hours of work in ten minutes (SECONDS=n for less): memory, p99 and errors
+	@tools/install_system_packages.sh
+	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 model: $(VENV)/.dev ## Explore the protocol's model to its end; writes the table of docs/protocol.md
 	$(BIN)/python -m tests.protocol --write docs/protocol.md

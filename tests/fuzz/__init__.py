@@ -1,1 +1,1 @@
-"""Requests that nobody should send, in numbers, against a real server: `make fuzz`, and a part of it in every test run."""
+"""Requests that nobody should send, in numbers, against a real server: `make fuzz`; every test run has a part."""

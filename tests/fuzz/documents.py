@@ -7,7 +7,8 @@ import json
 import random
 import string
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import botocore.session
@@ -18,7 +19,8 @@ OPERATIONS: list[str] = sorted(MODEL.operation_names)
 CANARY = "kwcanary7f3a"  # in every secret value that is sent: it must stand in no log
 _SECRET = {"SecretString", "SecretBinary"}
 _ODD_TEXTS = (
-    "", " ", "\0", "a\0b", "\u202e\u2066evil", "\ufeffx", "\u2028", "\U0010ffff", "é́́́", "İ", "ß" * 40, "../../etc/passwd",
+    "", " ", "\0", "a\0b", "\u202e\u2066evil", "\ufeffx", "\u2028", "\U0010ffff", "é́́́", "İ", "ß" * 40,
+    "../../etc/passwd",
     "'; DROP TABLE secrets; --", "%s%n{0}", "arn:aws:secretsmanager:us-east-1:123456789012:secret:", "arn:", "-", "/",
     "AWSCURRENT", "AWSPENDING", "rate(0 days)", "cron(0 0 * * ? *)", "9" * 400, "{", "\\", "\x7f", "\n\r\t",
 )  # fmt: skip
@@ -28,7 +30,8 @@ _ODD_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 # Written into a body in the place of a value: what json.dumps never writes.
 _ODD_TOKENS = (
-    "NaN", "-Infinity", "1e999999", "-1e999999", "1" + "0" * 4000, "0x10", "01", "+1", ".5", "1.", "tru", "undefined", "'x'",
+    "NaN", "-Infinity", "1e999999", "-1e999999", "1" + "0" * 4000, "0x10", "01", "+1", ".5", "1.", "tru", "undefined",
+    "'x'",
     '"\\ud800"', '"\\udc00\\ud800"', '"\\x41"', '"\\u00"', '"unended', '"a\tb"', '"\\u0000"', "[" * 2000 + "]" * 2000,
     '{"a":' * 900 + "1" + "}" * 900, "[" * 50_000, "/**/1", "", ",",
 )  # fmt: skip
@@ -74,7 +77,8 @@ def _text(draw: Draw, shape: Shape, member: str, names: list[str]) -> str:
     }
     if member in known and draw.random() < 0.9:
         return known[member]()
-    return draw.choice("xyzw") * max(shape.metadata.get("min", 1), 1)
+    least: int = max(shape.metadata.get("min", 1), 1)
+    return draw.choice("xyzw") * least
 
 
 # --- spoiled -------------------------------------------------------------------------------------------------------
@@ -119,14 +123,34 @@ def _twice(draw: Draw, operation: str, made: dict[str, Any]) -> bytes:
 
 
 def _border(draw: Draw, operation: str, made: dict[str, Any]) -> bytes:
-    """A member one under, at, or one over a bound of the model."""
-    members = MODEL.operation_model(operation).input_shape.members
-    bounded = [(each, kind) for each, kind in members.items() if {"min", "max"} & set(kind.metadata)]
+    """A member, at any depth, one under, at, or one over a bound of the model."""
+    bounded = list(_bounded(MODEL.operation_model(operation).input_shape, lambda value: value))
     if bounded:
-        member, kind = draw.choice(bounded)
+        member, kind, inside = draw.choice(bounded)
         bound = kind.metadata[draw.choice(sorted({"min", "max"} & set(kind.metadata)))] + draw.randint(-1, 1)
-        made[member] = _sized(draw, member, kind, bound)
+        made |= inside(_sized(draw, member, kind, bound))
     return json.dumps(made, ensure_ascii=False).encode()
+
+
+def _bounded(shape: Shape, inside: Callable[[Any], Any]) -> Iterator[tuple[str, Shape, Callable[[Any], Any]]]:
+    """Each member with a bound, and what makes a document of a value for it."""
+    for member, kind in shape.members.items() if isinstance(shape, StructureShape) else ():
+        within = partial(_inside, inside, member)
+        if {"min", "max"} & set(kind.metadata):
+            yield member, kind, within
+        item = kind.member if isinstance(kind, ListShape) else kind
+        wrapped = partial(_item, within) if isinstance(kind, ListShape) else within
+        if isinstance(kind, ListShape) and {"min", "max"} & set(item.metadata):
+            yield member, item, wrapped
+        yield from _bounded(item, wrapped)
+
+
+def _inside(outer: Callable[[Any], Any], member: str, value: Any) -> Any:
+    return outer({member: value})
+
+
+def _item(outer: Callable[[Any], Any], value: Any) -> Any:
+    return outer([value])
 
 
 def _sized(draw: Draw, member: str, kind: Shape, size: int) -> Any:
@@ -171,8 +195,8 @@ def _odd_bytes(draw: Draw, operation: str, made: dict[str, Any]) -> bytes:
 
 
 _WAYS: tuple[Callable[[Draw, str, dict[str, Any]], bytes], ...] = (
-    _right, _right, _right, _wrong_type, _wrong_type, _odd_text, _odd_text, _missing, _unknown, _twice, _border, _border,
-    _huge, _odd_token, _odd_token, _odd_bytes,
+    _right, _right, _right, _wrong_type, _wrong_type, _odd_text, _odd_text, _missing, _unknown, _twice, _border,
+    _border, _huge, _odd_token, _odd_token, _odd_bytes,
 )  # fmt: skip
 
 

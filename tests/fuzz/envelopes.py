@@ -116,7 +116,9 @@ def _date(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
 
 
 def _odd_date(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
-    odd = draw.choice([b"", b"now", b"20260230T000000Z", b"99999999T999999Z", b"00000101T000000Z", b"\xd9\xa1", b"2" * 900])
+    odd = draw.choice(
+        [b"", b"now", b"20260230T000000Z", b"99999999T999999Z", b"00000101T000000Z", b"\xd9\xa1", b"2" * 900]
+    )
     return signed(key, operation, content, spoil=lambda headers: _with(headers, b"x-amz-date", odd))
 
 
@@ -134,7 +136,7 @@ def _authorization(draw: Draw, key: Key, operation: str, content: bytes) -> byte
         odd = draw.choice(
             [
                 value[:at],
-                value[:at] + draw.choice([b"\xff", b"=", b",", b";", b"/", b" \t "]) + value[at + 1 :],
+                value[:at] + draw.choice([b"\xff", b"=", b",", b";", b"/"]) + value[at + 1 :],
                 value + b", Signature=" + b"0" * 64,
                 value.replace(b"SignedHeaders=host;", b"SignedHeaders="),
                 value.replace(b"AWS4-HMAC-SHA256", b"AWS4-ECDSA-P256-SHA256"),
@@ -145,7 +147,7 @@ def _authorization(draw: Draw, key: Key, operation: str, content: bytes) -> byte
                 b"AWS4-HMAC-SHA256 " + b"Credential=" * 500,
             ]
         )
-        return _with(headers, b"authorization", odd if odd.strip() != value else b"x")
+        return _with(headers, b"authorization", odd if odd.split() != value.split() else b"x")
 
     return signed(key, operation, content, spoil=spoil)
 

@@ -65,7 +65,7 @@ class Watch:
         for pid in self.members:
             with suppress(OSError):
                 memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-                descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+                descriptors = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
                 seen[pid] = Vitals(time.monotonic() - self._begun, memory, descriptors)
                 self.samples[pid].append(seen[pid])
         return seen

@@ -86,7 +86,7 @@ class Soak:
             f"{self.rotations} rotations done, {busy} asked for while one was under way; "
             f"{self.live} of {self.roles} roles log in with what is published.",
             "",
-            f"| operation | requests | p50 ms | p99 ms | max ms | p99 of each {self.period:.0f} s, ms | worst ÷ first |",
+            f"| operation | requests | p50 ms | p99 ms | max ms | p99 by {self.period:.0f} s, ms | worst ÷ first |",
             "|---|--:|--:|--:|--:|---|--:|",
         ]
         for operation in sorted({each.operation for each in self.asked}):
