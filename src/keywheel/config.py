@@ -63,6 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How often the published credential of a secret at rest is checked at its target; 0: only when there is cause."""
     sentinel_repairs: bool = True
     """Whether a published credential that worked before and is refused now is set anew, or only reported."""
+    clock_hold_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
+    """How long no rotation begins after the clock jumped, unless it jumps back or a person says that it is right."""
+    mass_due: Annotated[int, Meta(ge=1)] = 100
+    """How many rotations may be overdue after a pause or a jump before they are spread."""
+    mass_due_spread_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 900.0
+    """Over how long they are spread."""
     audit_checkpoint_seconds: Annotated[float, Meta(gt=0, le=3600)] = 1.0
     """How often the audit ledger is flushed to the disk and signed, while there is something new."""
     audit_sync: bool = False

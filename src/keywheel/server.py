@@ -46,6 +46,7 @@ from keywheel.rotation.outbox import Outbox
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
 from keywheel.rotation.slots import Limits
+from keywheel.rotation.timekeeper import Caution
 from keywheel.rotation.worker import Engine, Pace
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
@@ -71,7 +72,9 @@ class House:
         settings = self.settings
         rounds = Round(settings.sentinel_seconds or None, settings.sentinel_repairs)
         limits = Limits(settings.target_concurrency, settings.account_concurrency)
-        pace = Pace(lease=settings.lease_seconds, workers=settings.rotation_workers, limits=limits, rounds=rounds)
+        care = Caution(settings.clock_hold_seconds, settings.mass_due, settings.mass_due_spread_seconds)
+        workers = settings.rotation_workers
+        pace = Pace(lease=settings.lease_seconds, workers=workers, limits=limits, rounds=rounds, care=care)
         rooms = self.rooms
         return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, rooms.clock, name=name, pace=pace)
 

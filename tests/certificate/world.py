@@ -198,7 +198,8 @@ class World:
         if wake is None:
             return False
         if isinstance(self.clock, ManualClock):
-            self.clock.set(max(self.clock.now(), from_epoch(wake) + timedelta(microseconds=1)))
+            ahead = from_epoch(wake) + timedelta(microseconds=1) - self.clock.now()
+            self.clock.advance(max(timedelta(0), ahead))
         else:
             time.sleep(max(0.0, min(wake - to_epoch(self.clock.now()), 10.0)))
         if self.engine.tick():

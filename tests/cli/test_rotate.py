@@ -43,7 +43,7 @@ def test_one_failure_does_not_stop_the_others(place: Place) -> None:
         "nothing": "refused", "refused": "failed", "away": "timed out", "good": "rotated"
     }  # fmt: skip
     assert {name: one["code"] for name, one in found.items()} == {
-        "nothing": "ResourceNotFoundException", "refused": "TargetRefused", "away": "TargetUnavailable", "good": None
+        "nothing": "ResourceNotFoundException", "refused": "LoginRefused", "away": "TargetUnavailable", "good": None
     }  # fmt: skip
     assert found["good"]["version_id"] == place.client.get_secret_value(SecretId="good")["VersionId"]
     assert found["away"]["hint"]
@@ -73,8 +73,8 @@ def test_a_rotation_that_fails_again_is_a_failure_again(place: Place) -> None:
     place.user("s", password="not-the-password")
     outcomes = [place.json("rotate", "s", code=1)["secrets"][0] for _ in range(2)]
     assert [(one["outcome"], one["joined"], one["code"]) for one in outcomes] == [
-        ("failed", False, "TargetRefused"),
-        ("failed", True, "TargetRefused"),
+        ("failed", False, "LoginRefused"),
+        ("failed", True, "LoginRefused"),
     ]
 
 

@@ -97,7 +97,7 @@ def test_a_failed_rotation_is_attempted_again_in_the_next_window(account: Accoun
     version, written = account.labels("app")[PENDING], account.text("app", label=PENDING)
     target.refuses = False
     calls = len(target.calls)
-    account.clock.set(account.clock.now().replace(day=4, hour=7, minute=59, second=59))  # a Sunday
+    account.wait_until(account.clock.now().replace(day=4, hour=7, minute=59, second=59))  # a Sunday
     account.engine.tick()
     assert len(target.calls) == calls
     account.pass_time(hours=2)
@@ -132,7 +132,7 @@ def test_a_failed_rotation_by_age_is_attempted_on_every_later_day(account: Accou
 
 def test_a_failure_in_a_window_waits_for_an_instant_that_is_ahead(account: Account, target: MemoryTarget) -> None:
     """In this window or in the one that follows, although the instant of its schedule has passed meanwhile."""
-    account.clock.set(account.clock.now().replace(hour=7, minute=50))
+    account.wait_until(account.clock.now().replace(hour=7, minute=50))
     fail(account, target, expression="cron(0 8/4 * * ? *)", duration="1h")
     wake_at = from_epoch(account.rotation("app").wake_at or 0.0)
     assert wake_at > account.clock.now()

@@ -110,7 +110,7 @@ def test_what_does_not_change_the_current_value_does_not_count(account: Account,
 def test_a_window_that_was_missed_is_not_made_up_for_outside_one(account: Account) -> None:
     """The engine was off: what was due waits for the next window, and the journal says so."""
     account.rotated("app", SINGLE_USER, expression="cron(0 8 ? * SUN *)", duration="2h")
-    account.clock.set(datetime(2026, 1, 5, tzinfo=UTC))  # the Monday after
+    account.wait_until(datetime(2026, 1, 5, tzinfo=UTC))  # the Monday after
     account.engine.tick()
     assert account.events("app")[-1] == "RotationPostponed"
     assert next_date(account) == datetime(2026, 1, 11, 9, 59, 59, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_a_window_that_was_missed_is_not_made_up_for_outside_one(account: Accoun
 def test_a_window_that_is_still_open_is_used(account: Account) -> None:
     """The engine was off at the instant that was due, and is back before the window closes."""
     account.rotated("app", SINGLE_USER, expression="cron(0 8 ? * SUN *)", duration="2h")
-    account.clock.set(datetime(2026, 1, 4, 9, 59, 58, tzinfo=UTC))
+    account.wait_until(datetime(2026, 1, 4, 9, 59, 58, tzinfo=UTC))
     account.engine.tick()
     assert successes(account)[-1] == account.clock.now()
 
@@ -129,7 +129,7 @@ def test_a_window_that_is_still_open_is_used(account: Account) -> None:
 def test_an_overdue_secret_is_rotated_on_the_next_day_there_is(account: Account) -> None:
     """By age, every day after the day that was missed is a window."""
     account.rotated("app", SINGLE_USER, days=10)
-    account.clock.set(datetime(2026, 1, 20, 12, tzinfo=UTC))
+    account.wait_until(datetime(2026, 1, 20, 12, tzinfo=UTC))
     account.engine.tick()
     account.pass_time(days=1, hours=12)
     assert successes(account)[-1].day in (20, 21)
@@ -139,7 +139,7 @@ def test_an_overdue_secret_is_rotated_on_the_next_day_there_is(account: Account)
 def test_a_rotation_by_request_uses_up_the_window_it_falls_in(account: Account) -> None:
     """A secret is not rotated twice in one window."""
     account.rotated("app", SINGLE_USER, expression="cron(0 0 * * ? *)")
-    account.clock.set(BEGINNING.replace(day=2))
+    account.wait_until(BEGINNING.replace(day=2))
     account.rotated("app")
     account.pass_time(hours=23, minutes=59)
     assert [moment.day for moment in successes(account)] == [1, 2]

@@ -225,17 +225,21 @@ class Account:
         """Let time pass until the secret's rotation wakes, and the engine take it up."""
         wake_at = self.rotation(name).wake_at
         assert wake_at is not None, "it sleeps for ever"
-        self.clock.set(max(self.clock.now(), from_epoch(wake_at) + _TICK))
+        self.wait_until(from_epoch(wake_at) + _TICK)
         self.engine.tick()
 
     def pass_time(self, **duration: float) -> None:
         """Let that much time pass, the engine working all the while."""
         end = self.clock.now() + timedelta(**duration)
         while (wake := self._next_wake()) is not None and wake < end:
-            self.clock.set(max(self.clock.now(), wake))
+            self.wait_until(wake)
             self.engine.tick()
-        self.clock.set(end)
+        self.wait_until(end)
         self.engine.tick()
+
+    def wait_until(self, instant: datetime) -> None:
+        """Let time pass, if it has to, the engine doing nothing."""
+        self.clock.advance(max(timedelta(0), instant - self.clock.now()))
 
     def _next_wake(self) -> datetime | None:
         with self.rooms.database.point() as tx:

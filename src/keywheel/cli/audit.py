@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from keywheel import verifier
 from keywheel.cli.house import House, with_house
 from keywheel.cli.output import as_json, print_json
 from keywheel.errors import ConfigurationError
@@ -37,6 +36,8 @@ def audit() -> None:
 @with_house
 def verify(house: House, kept: tuple[Path, ...], as_json: bool) -> None:
     """Verify every stream of this directory, and that none is missing which the store knows of."""
+    from keywheel import verifier
+
     key, lines = _key(house), [line for path in kept for line in path.read_text(encoding="utf-8").splitlines()]
     report = verifier.verify(_ledger(house), key, [*_known(house), *filter(None, lines)])
     if as_json:
@@ -52,6 +53,8 @@ def verify(house: House, kept: tuple[Path, ...], as_json: bool) -> None:
 @with_house
 def export(house: House, out: Path) -> None:
     """Copy the ledger, its public key, the checkpoints and the verifier to a new directory."""
+    from keywheel import verifier
+
     if out.exists():
         raise ConfigurationError(f"{out} exists already.", hint="Name a new directory.")
     source = _ledger(house)
@@ -67,34 +70,16 @@ def export(house: House, out: Path) -> None:
 @with_house
 def prove(house: House, event_id: str) -> None:
     """Print a proof that the entry EVENT_ID stands in the ledger, for `verifier.py --proof`."""
+    from keywheel.access.audit import proofs
+
     ledger = _ledger(house)
-    for directory in sorted(path for path in ledger.iterdir() if path.is_dir()):
-        lines = _lines(directory)
-        for sequence, line in enumerate(lines):
-            if f'"eventID":"{event_id}"' in line.decode():
-                print_json(_proof(directory, lines, sequence))
-                return
+    wanted = f'"eventID":"{event_id}"'.encode()
+    for found in proofs.find(ledger, lambda line: wanted in line):
+        if found.proof is None:
+            raise ConfigurationError("The entry is not signed yet.", hint="Ask again in a second.")
+        print_json(found.proof)
+        return
     raise ConfigurationError(f"There is no entry {event_id} in {ledger}.", hint="`eventID` is the request's id.")
-
-
-def _proof(directory: Path, lines: list[bytes], sequence: int) -> dict[str, Any]:
-    from keywheel.access.audit import merkle
-
-    checkpoints = (directory / "checkpoints.jsonl").read_text(encoding="utf-8").splitlines()
-    checkpoint = json.loads(checkpoints[-1]) if checkpoints else None
-    size = 0 if checkpoint is None else int(checkpoint["note"].split("\n")[2])
-    if sequence >= size:
-        raise ConfigurationError("The entry is not signed yet.", hint="Ask again in a second.")
-    path = merkle.inclusion([merkle.leaf(line) for line in lines[:size]], sequence)
-    entry = lines[sequence].decode()
-    return {"entry": entry, "sequence": sequence, "path": [step.hex() for step in path], "checkpoint": checkpoint}
-
-
-def _lines(directory: Path) -> list[bytes]:
-    found: list[bytes] = []
-    for path in sorted(directory.glob("[0-9]*.jsonl")):
-        found += path.read_bytes().rpartition(b"\n")[0].split(b"\n")
-    return found
 
 
 def _ledger(house: House) -> Path:
@@ -106,6 +91,7 @@ def _ledger(house: House) -> Path:
 
 def _key(house: House) -> Any:
     """The public key as the store has it, not as a file beside the ledger says."""
+    from keywheel import verifier
     from keywheel.keys.signing import signing_key
 
     return verifier.read_key(house.database.write(lambda tx: signing_key(tx, house.keys)).public_pem().encode())

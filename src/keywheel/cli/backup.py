@@ -51,6 +51,7 @@ def restore(settings: Settings, file: Path) -> None:
     from keywheel.db.statement import Tx
     from keywheel.keys.keyring import Keys
     from keywheel.keys.unseal import load_root_key
+    from keywheel.rotation import timekeeper
     from keywheel.rotation.rows import after_restore
 
     verify(file)
@@ -61,6 +62,7 @@ def restore(settings: Settings, file: Path) -> None:
     def finish(tx: Tx) -> None:
         keys.check(tx)
         after_restore(tx, to_epoch(SystemClock().now()))
+        timekeeper.write(tx, timekeeper.Known())  # an old backup does not make the clock wrong
 
     try:
         counts = fill(database, file, finish)

@@ -24,6 +24,7 @@ _COMMANDS = {
     "backup": "backup:backup",
     "restore": "backup:restore",
     "audit": "audit:audit",
+    "clock": "clock:clock",
     "doctor": "doctor:doctor",
 }
 
@@ -49,8 +50,8 @@ def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. `status`, `rotate`, `why`, `repair` and `secrets` talk to a server, `access-keys`, `keys`
-    and `audit` open the data directory themselves, and `doctor` looks at both.
+    with --endpoint-url. `status`, `rotate`, `why`, `repair`, `clock` and `secrets` talk to a server, `access-keys`,
+    `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
     """
 
 

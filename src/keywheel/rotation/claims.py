@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, bindparam, cast, func, select
+from sqlalchemy import Integer, bindparam, cast, func, or_, select
 
 from keywheel.db.database import Database
 from keywheel.db.statement import Statement, Tx
 from keywheel.db.tables import rotation as r
 from keywheel.db.tables import secret as s
 from keywheel.rotation import rows, slots
+from keywheel.rotation.machine import Step
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.slots import Limits, Slot
 
@@ -49,6 +50,12 @@ class Claim:
 
 _due = select(r.c.secret_id, r.c.place, s.c.account).select_from(r.join(s, s.c.id == r.c.secret_id))
 _oldest = Statement(_due.where(r.c.wake_at <= bindparam("now")).order_by(r.c.wake_at).limit(bindparam("most")))
+# What is under way: begun, and not given up for now.
+_begun = Statement(
+    _due.where(r.c.wake_at <= bindparam("now"), or_(r.c.window_end.is_not(None), r.c.step == Step.REPAIR.value))
+    .order_by(r.c.wake_at)
+    .limit(bindparam("most"))
+)
 _oldest_at = Statement(
     _due.where(r.c.place == bindparam("at"), r.c.wake_at <= bindparam("now"))
     .order_by(r.c.wake_at)
@@ -92,14 +99,17 @@ class Claims:
         self._after = ""  # the place at which the last look at places ended
         self._made: set[str] = set()  # whose slots are in the store, as far as is known
 
-    def look(self, now: float, most: int, returned: Iterable[Slot]) -> list[Due]:
-        """What may be claimed now. The slots in `returned` count as free."""
+    def look(self, now: float, most: int, returned: Iterable[Slot], *, only_begun: bool = False) -> list[Due]:
+        """What may be claimed now. The slots in `returned` count as free.
+
+        `only_begun`: nothing that has yet to begin, as long as the clock is not to be trusted.
+        """
         with self._database.read() as tx:
             held = Counter(slots.live(tx, now))
             held.subtract(slot.place for slot in returned)
-            oldest = [Due(*row) for row in _oldest.all(tx, now=now, most=_WINDOW)]
+            oldest = [Due(*row) for row in (_begun if only_begun else _oldest).all(tx, now=now, most=_WINDOW)]
             chosen = choose(oldest, held, self._limits, most)
-            if len(chosen) < most and len(oldest) == _WINDOW:
+            if not only_begun and len(chosen) < most and len(oldest) == _WINDOW:
                 others = self._elsewhere(tx, now, most, held)
                 chosen = choose(dict.fromkeys([*chosen, *others]), held, self._limits, most)
         return chosen

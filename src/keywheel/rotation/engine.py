@@ -150,6 +150,21 @@ class Rotations:
         self._note(tx, secret, entry.rotation, "RepairRequested", now, fence=entry.fence)
         self._take_away(tx, entry, machine.asked_to_repair(entry.rotation, now=to_epoch(now)), now)
 
+    def replan(self, tx: Tx, secret_id: int, now: datetime) -> None:
+        """Plan the next rotation anew, from now: it was planned when the clock was wrong."""
+        secret = self._secrets.by_id(tx, secret_id, lock=True)
+        entry = rows.get(tx, secret_id, lock=True)
+        if secret is None or secret.deleted is not None or entry is None or entry.holder is not None:
+            return
+        window = self._next_start(tx, secret, now)
+        rotation = replace(entry.rotation, due=_due(secret, window))
+        if rotation.failed:
+            rotation = machine.give_up(rotation, due=rotation.due, now=to_epoch(now))
+        elif not rotation.in_progress:
+            rotation = machine.settle(rotation)
+        rows.save(tx, replace(entry, rotation=rotation))
+        self._show_next(tx, secret, window, now)
+
     def count_refusals(self, tx: Tx, secret: Secret, refused: int, now: datetime) -> None:
         """Count logins that the target refused to somebody who looked from outside."""
         entry = rows.get(tx, secret.id, lock=True)

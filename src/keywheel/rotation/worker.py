@@ -31,6 +31,7 @@ from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import ON_REQUEST, Round
 from keywheel.rotation.slots import DEFAULT, Limits, Slot
+from keywheel.rotation.timekeeper import CAREFUL, Caution, Timekeeper
 from keywheel.secrets.ledger import Secrets
 
 R = TypeVar("R")
@@ -52,6 +53,7 @@ class Pace:
     workers: int = 8
     limits: Limits = DEFAULT
     rounds: Round = ON_REQUEST
+    care: Caution = CAREFUL
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Engine:
         self._ended: list[Slot] = []  # slots to be given back
         self._lock = threading.Lock()
         self._awake = threading.Event()
+        self._timekeeper = Timekeeper(database, rotations, clock, lease=pace.lease, care=pace.care)
         self._claims = Claims(database, pace.limits, name=name)
         self._driver = Driver(
             database,
@@ -163,6 +166,7 @@ class Engine:
 
     def _take(self, most: int) -> tuple[list[Entry], float]:
         """Claim up to `most` rotations, and give back the slots of those that ended; and the rest, as `_claim`."""
+        trusted = self._timekeeper.trusts()
         before, now = self._clock.monotonic(), to_epoch(self._clock.now())
         with self._database.point() as tx:  # a look without a lock: nothing is due most of the time
             wake = rows.next_wake(tx) if most else None
@@ -171,7 +175,7 @@ class Engine:
         with self._lock:
             ended, self._ended = self._ended, []
         try:
-            chosen = self._claims.look(now, most, ended) if is_due else []
+            chosen = self._claims.look(now, most, ended, only_begun=not trusted) if is_due else []
             until = now + self._pace.lease
             claimed = self._claims.take(chosen, ended, now=now, until=until) if chosen or ended else []
         except BaseException:
@@ -183,7 +187,9 @@ class Engine:
                 hold = _Hold(claim.entry.place, self._deadline(before), claim.slots)
                 self._holds[claim.entry.secret_id, claim.entry.fence] = hold
         # What is due and not to be had now waits for a slot: perhaps another engine's, which rings no bell.
-        return [claim.entry for claim in claimed], self._pace.poll if is_due and not claimed else max(0.0, rest)
+        if is_due and not claimed:
+            rest = self._pace.poll if trusted else self._pace.idle
+        return [claim.entry for claim in claimed], max(0.0, rest)
 
     def _deadline(self, before: float) -> float:
         """When a lease that was asked for at `before` is over, for us: earlier than anybody else may see it end."""
@@ -199,6 +205,9 @@ class Engine:
             return otherwise
 
     def _sweep(self) -> bool:
+        if not self._timekeeper.trusts():
+            return False  # what is purged by a wrong clock is lost
+        self._timekeeper.remember()
         now = self._clock.now()
         purged = self._database.write(lambda tx: self._secrets.purge_due(tx, now))
         self._database.write(lambda tx: slots.forget(tx, to_epoch(now)))
