@@ -34,7 +34,8 @@ from keywheel.api.rooms import Rooms
 from keywheel.clock import Clock, SystemClock
 from keywheel.config import Settings
 from keywheel.credentials import read_credentials
-from keywheel.db.database import Database, migrate, open_database
+from keywheel.db.database import Database, open_database
+from keywheel.db.schema import migrate
 from keywheel.errors import ConfigurationError
 from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
 from keywheel.keys.keyring import Keys

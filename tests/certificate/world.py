@@ -20,7 +20,8 @@ from typing import Any, Self
 
 from keywheel.arn import Scope
 from keywheel.clock import Clock, SystemClock, from_epoch, to_epoch
-from keywheel.db.database import migrate, open_database
+from keywheel.db.database import open_database
+from keywheel.db.schema import migrate
 from keywheel.keys.keyring import Keys
 from keywheel.rotation import rows
 from keywheel.rotation.built_in import built_in

@@ -46,6 +46,7 @@ def test_another_schema_is_not_touched(data: Path) -> None:
     """Both versions are named."""
     with closing(sqlite3.connect(data / "keywheel.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_floor SET oldest = '9999'")
     assert "The database has schema 9999" in refusal(data)
 
 

@@ -14,8 +14,9 @@ from functools import partial
 import psycopg
 import pytest
 
-from keywheel.db.database import migrate, open_database
+from keywheel.db.database import open_database
 from keywheel.db.postgres import CommitInDoubt, PostgresDatabase, StoreAway, connect
+from keywheel.db.schema import migrate
 from keywheel.db.statement import Tx
 from keywheel.testing import FaultProxy
 from tests.db import notes

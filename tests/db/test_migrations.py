@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import BatchOperations
 from sqlalchemy import inspect
 
-from keywheel.db.database import _engine, migrate, open_database
+from keywheel.db import migrations
+from keywheel.db.database import open_database
+from keywheel.db.schema import Plan, Revision, migrate, migration_engine, pending, plan, revisions
 from keywheel.db.tables import metadata
 from keywheel.errors import ConfigurationError
 from tests.db import notes
 from tests.support.servers import PostgresServer
 from tests.support.stores import postgres_url
 
-_MIGRATE = "import sys; from keywheel.db.database import migrate; print(migrate(sys.argv[1]))"
+_MIGRATE = "import sys; from keywheel.db.schema import migrate; print(bool(migrate(sys.argv[1]).apply))"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -42,14 +46,14 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def tables(url: str) -> set[str]:
     """The names of the tables that are there."""
-    engine = _engine(url)
+    engine = migration_engine(url)
     with engine.connect() as connection:
         return set(inspect(connection).get_table_names())
 
 
 def test_the_revisions_make_what_tables_py_says(database_url: str) -> None:
     """No difference in tables, columns, types, keys or indexes."""
-    engine = _engine(database_url)
+    engine = migration_engine(database_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -57,7 +61,7 @@ def test_the_revisions_make_what_tables_py_says(database_url: str) -> None:
 
 def test_names_are_ordered_by_code_point(postgresql_url: str) -> None:
     """Whatever the language of the database is; Alembic does not compare collations."""
-    engine = _engine(postgresql_url)
+    engine = migration_engine(postgresql_url)
     with engine.connect() as connection:
         columns = {column["name"]: column["type"] for column in inspect(connection).get_columns("secret")}
     assert getattr(columns["name"], "collation", None) == "C"
@@ -65,10 +69,10 @@ def test_names_are_ordered_by_code_point(postgresql_url: str) -> None:
 
 def test_migrating_twice_changes_nothing(empty_url: str) -> None:
     """It says whether it changed anything; what is stored stays."""
-    assert migrate(empty_url) is True
+    assert migrate(empty_url).apply
     with closing(open_database(empty_url)) as database:
         database.write(lambda tx: notes.write(tx, "a"))
-    assert migrate(empty_url) is False
+    assert not migrate(empty_url).apply
     with closing(open_database(empty_url)) as database:
         assert notes.all_of(database) == ["a"]
 
@@ -91,18 +95,88 @@ def test_a_migration_that_fails_leaves_nothing_half_done(empty_url: str, monkeyp
         with pytest.raises(RuntimeError, match="a crash"):
             migrate(empty_url)
     assert tables(empty_url) == set()
-    assert migrate(empty_url) is True
+    assert migrate(empty_url).apply
 
 
-def test_a_newer_schema_is_refused(database_url: str) -> None:
+def test_a_newer_schema_that_took_something_away_is_refused(database_url: str) -> None:
     """It is named, it stays as it is, and the way out is said."""
     with closing(open_database(database_url)) as database:
         database.write(lambda tx: tx.execute("UPDATE alembic_version SET version_num = '9999'", {}))
+        database.write(lambda tx: tx.execute("UPDATE schema_floor SET oldest = '9998'", {}))
     with pytest.raises(ConfigurationError, match="schema 9999") as caught:
         migrate(database_url)
     assert "newer keywheel" in caught.value.hint()
     with closing(open_database(database_url)) as database, database.point() as tx:
         assert tx.execute("SELECT version_num FROM alembic_version", {}).fetchone() == ("9999",)
+
+
+def test_a_newer_schema_that_only_added_is_worked_with(database_url: str) -> None:
+    """And left as it is: an older replica beside a newer one, or after a roll-back."""
+    with closing(open_database(database_url)) as database:
+        database.write(lambda tx: tx.execute("UPDATE alembic_version SET version_num = '9999'", {}))
+    assert migrate(database_url).apply == ()
+    assert pending(database_url)[0] == "9999"
+
+
+E1, E2, C3 = Revision("0001", "expand"), Revision("0002", "expand"), Revision("0003", "contract")
+E4, C5 = Revision("0004", "expand"), Revision("0005", "contract")
+
+
+@pytest.mark.parametrize(
+    ("known", "at", "floor", "contract", "expected"),
+    [
+        ([E1, E2], None, None, False, (("0001", "0002"), (), "0001")),
+        ([E1, E2], "0001", None, False, (("0002",), (), "0001")),
+        ([E1, E2], "0002", "0001", False, ((), (), "0001")),
+        ([E1, E2, C3], "0001", None, False, (("0002",), ("0003",), "0001")),
+        ([E1, E2, C3], "0002", "0001", True, (("0003",), (), "0003")),
+        ([E1, E2, C3], None, None, False, (("0001", "0002", "0003"), (), "0003")),
+        ([E1, E2, C3, E4], "0002", "0001", True, (("0003", "0004"), (), "0003")),
+        ([E1, E2, C3, E4], "0003", "0003", False, (("0004",), (), "0003")),
+        ([E1, E2, C3, E4, C5], "0003", "0003", False, (("0004",), ("0005",), "0003")),
+        ([E1, E2], "0004", "0001", False, ((), (), "0001")),
+        ([E1, E2], "0003", "0003", False, None),
+        ([E1, E2], "0004", None, False, None),
+        ([E1, E2, C3, E4], "0002", "0001", False, None),
+    ],
+)
+def test_what_a_program_does_with_a_store(
+    known: list[Revision], at: str | None, floor: str | None, contract: bool, expected: tuple[object, ...] | None
+) -> None:
+    """It adds by itself, takes away on a person's word, and refuses what it would break or be broken by."""
+    if expected is None:
+        with pytest.raises(ConfigurationError):
+            plan(known, at, floor, contract=contract)
+    else:
+        assert plan(known, at, floor, contract=contract) == Plan(*expected)  # type: ignore[arg-type] # the table's
+
+
+@pytest.mark.parametrize("number", range(1, len(revisions())))
+def test_an_expanding_revision_only_adds(number: int, tmp_path: Path) -> None:
+    """No table or column goes or changes its type, and what is new may be left out by who does not know it."""
+    if revisions()[number].phase != "expand":
+        pytest.skip("it contracts")
+    url = f"sqlite:///{tmp_path}/line.db"
+    before, after = (columns(url, revision.name) for revision in revisions()[number - 1 : number + 1])
+    assert before.keys() <= after.keys()
+    for place, column in after.items():
+        if place in before:
+            assert str(column["type"]) == str(before[place]["type"]), place
+            assert column["nullable"] or not before[place]["nullable"], place
+        elif place[0] in {table for table, _ in before}:
+            assert column["nullable"] or column["default"] is not None, place
+
+
+def columns(url: str, revision: str) -> dict[tuple[str, str], Any]:
+    """Every column of every table at a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    engine = migration_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        there = inspect(connection)
+        return {(table, each["name"]): each for table in there.get_table_names() for each in there.get_columns(table)}
 
 
 @pytest.mark.parametrize(
@@ -139,12 +213,12 @@ def test_an_address_means_the_same_to_migrate_and_to_open(tmp_path: Path, sqlite
     directory = tmp_path / name
     directory.mkdir()
     url = f"sqlite:///{directory}/keywheel.db"
-    assert migrate(url) is True
+    assert migrate(url).apply
     with closing(open_database(url)) as database:
         assert notes.all_of(database) == []
     assert [path.name for path in tmp_path.iterdir()] == [name]
     shutil.copy(sqlite_template, directory / "keywheel.db")
-    assert migrate(url) is False
+    assert not migrate(url).apply
 
 
 def test_options_of_the_address_hold_for_migrate_too(postgresql_url: str) -> None:
@@ -152,12 +226,12 @@ def test_options_of_the_address_hold_for_migrate_too(postgresql_url: str) -> Non
     url = f"{postgresql_url}&options=-csearch_path%3Delsewhere"
     with closing(open_database(url)) as database:
         database.write(lambda tx: tx.execute("CREATE SCHEMA elsewhere", {}))
-        assert migrate(url) is True
+        assert migrate(url).apply
         assert notes.all_of(database) == []
 
 
 def test_a_migration_does_not_cascade(sqlite_url: str) -> None:
     """SQLite alters a table by copying it: dropping the old one must not erase what refers to it."""
-    engine = _engine(sqlite_url)
+    engine = migration_engine(sqlite_url)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 0

@@ -13,8 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from keywheel.db.database import migrate, open_database
-from keywheel.db.postgres import PostgresDatabase
+from keywheel.db.database import open_database
+from keywheel.db.postgres import PostgresDatabase, StoreAway
+from keywheel.db.schema import migrate
 from keywheel.db.statement import Tx
 from tests.db import notes
 from tests.support.servers import PostgresServer
@@ -156,6 +157,17 @@ def test_a_connection_that_breaks_is_not_used_again(database: PostgresDatabase) 
         with pytest.raises(psycopg.OperationalError):
             database.write(lambda tx: tx.execute(end, {}))
     assert notes.all_of(database) == []
+
+
+def test_a_read_that_lost_its_connection_is_no_defect(database: PostgresDatabase) -> None:
+    """It says that the store was away: a step of a rotation that meets it is then tried again, however often."""
+    end = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(StoreAway), database.point() as tx:
+        tx.execute(end, {})
+    with pytest.raises(StoreAway), database.read() as tx:
+        tx.execute(end, {})
+    with pytest.raises(psycopg.errors.DivisionByZero), database.read() as tx:
+        tx.execute("SELECT 1 / 0", {})
 
 
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(

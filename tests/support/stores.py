@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from keywheel.config import Settings
-from keywheel.db.database import Database, migrate, open_database
+from keywheel.db.database import Database, open_database
+from keywheel.db.schema import migrate
 from keywheel.keys.keyring import Keys
 from keywheel.rotation.runners import Runners
 from keywheel.sensitive import Sensitive

@@ -47,7 +47,8 @@ def restore(settings: Settings, file: Path) -> None:
     """
     from keywheel.db.backup import restore as fill
     from keywheel.db.backup import verify
-    from keywheel.db.database import migrate, open_database
+    from keywheel.db.database import open_database
+    from keywheel.db.schema import migrate
     from keywheel.db.statement import Tx
     from keywheel.keys.keyring import Keys
     from keywheel.keys.unseal import load_root_key

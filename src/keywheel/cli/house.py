@@ -207,23 +207,23 @@ def open_store(settings: Settings) -> Database:
 
 
 def check_schema(tx: Tx) -> str:
-    """The version of the database's schema, which is this program's.
+    """The revision of the database's schema, with which this program may work.
 
     Raises:
-        ConfigurationError: it is another one, or there is none.
+        ConfigurationError: it may not, or there is none.
     """
-    from alembic.script import ScriptDirectory
+    from keywheel.db import schema
 
-    from keywheel.db import migrations
-
-    head = ScriptDirectory(str(Path(next(iter(migrations.__path__))))).get_current_head() or ""
     prepared = tx.execute(_HAS_SCHEMA[tx.dialect], {}).fetchone() is not None
     row = tx.execute("SELECT version_num FROM alembic_version", {}).fetchone() if prepared else None
     if row is None:
         raise ConfigurationError("The database is not prepared.", hint="Run `keywheel init`.")
-    if row[0] != head:
+    at = str(row[0])
+    known = [revision.name for revision in schema.revisions()]
+    floor = None if at == known[0] else tx.execute("SELECT oldest FROM schema_floor", {}).fetchone()[0]
+    if schema.plan(schema.revisions(), at, floor).apply:
         raise ConfigurationError(
-            f"The database has schema {row[0]}, and this keywheel works with {head}.",
-            hint="`keywheel serve` brings an older schema up to date; a newer one needs the keywheel that made it.",
+            f"The database has schema {at}, and this keywheel works with {known[-1]}.",
+            hint="`keywheel serve` and `keywheel migrate` bring it up to date.",
         )
-    return head
+    return at

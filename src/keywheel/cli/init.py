@@ -120,7 +120,8 @@ def passphrase(settings: Settings) -> Sensitive[str]:
 def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
     """Do what is missing; a line for each thing done."""
     from keywheel.credentials import config_text
-    from keywheel.db.database import migrate, open_database
+    from keywheel.db.database import open_database
+    from keywheel.db.schema import migrate
     from keywheel.keys.keyring import Keys
     from keywheel.keys.unseal import load_root_key, write_new
 
@@ -134,7 +135,7 @@ def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
         directory.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be the data directory ({error.strerror}).") from None
-    if migrate(settings.database_url):
+    if migrate(settings.database_url).apply:
         done.append("Prepared the database.")
     database = open_database(settings.database_url)
     try:

@@ -26,7 +26,7 @@ from keywheel.errors import ConfigurationError
 _KIND = "keywheel-backup"
 _VERSION = 1
 _PAGE = 500
-_TRANSIENT = {"slot"}  # who holds what at this moment
+_NOT_KEPT = {"slot", "schema_floor"}  # who holds what at this moment; what the schema says of itself
 _SCHEMA = "SELECT version_num FROM alembic_version"
 
 
@@ -65,6 +65,8 @@ def restore(database: Database, path: Path, finish: Callable[[Tx], None]) -> dic
 
     def fill(tx: Tx) -> None:
         for table in metadata.sorted_tables:
+            if table.name in _NOT_KEPT:
+                continue
             if tx.execute(f'SELECT 1 FROM "{table.name}" LIMIT 1', ()).fetchone() is not None:  # noqa: S608 - our names
                 raise ConfigurationError(
                     "The store to restore into is not empty.", hint="Name another --database, or another --data."
@@ -123,7 +125,7 @@ def _write(database: Database, file: IO[bytes], time: str) -> dict[str, int]:
         schema = tx.execute(_SCHEMA, ()).fetchone()[0]
         say({_KIND: _VERSION, "schema": schema, "time": time})
         for table in metadata.sorted_tables:
-            if table.name in _TRANSIENT:
+            if table.name in _NOT_KEPT:
                 continue
             say({"table": table.name, "columns": [column.name for column in table.c]})
             counts[table.name] = 0

@@ -8,20 +8,11 @@ before it began. No transaction may span a call to a target.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
-
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
 from keywheel.clock import Clock
 from keywheel.db.bell import Bell
@@ -31,15 +22,6 @@ from keywheel.errors import ConfigurationError
 R = TypeVar("R")
 
 _SQLITE = "sqlite:///"
-# How a migration begins: it is one transaction, and there is one at a time.
-_BEGIN = {
-    "sqlite": ("BEGIN IMMEDIATE",),  # the driver would begin one before DML only, and tables would be half made
-    "postgresql": (
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL lock_timeout = '1min'",
-        "SELECT pg_advisory_xact_lock(7203512896640917)",  # any number, the same in every version of keywheel
-    ),
-}
 
 
 class Database(Protocol):
@@ -96,13 +78,19 @@ def open_database(url: str) -> Database:
     Raises:
         ConfigurationError: the scheme is neither, or the store cannot be reached.
     """
-    if url.startswith(_SQLITE):
+    path = sqlite_path(url)
+    if path is not None:
         from keywheel.db.sqlite import SqliteDatabase
 
-        return SqliteDatabase(Path(url.removeprefix(_SQLITE)))
+        return SqliteDatabase(path)
     from keywheel.db.postgres import PostgresDatabase
 
     return PostgresDatabase(libpq_url(url))
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that `url` names; None when it names no SQLite store."""
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
 
 
 def libpq_url(url: str) -> str:
@@ -114,67 +102,3 @@ def libpq_url(url: str) -> str:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError("--database must be sqlite:///PATH or postgresql://…")
     return url
-
-
-def migrate(url: str) -> bool:
-    """Bring the schema to this program's version, wholly or not at all; True when anything was changed.
-
-    Raises:
-        ConfigurationError: the schema is newer than this program, or the store cannot be reached or changed.
-    """
-    engine = _engine(url)
-    event.listen(engine, "begin", _begin)
-    try:
-        with engine.begin() as connection:
-            return _upgrade(connection)
-    except DBAPIError as error:
-        raise ConfigurationError(
-            f"The database's schema cannot be brought up to date ({type(error.orig).__name__}).",
-            hint="Its user must own it, and no other program may hold it for long.",
-        ) from error
-    finally:
-        engine.dispose()
-
-
-def _engine(url: str) -> Engine:
-    """An engine over our own connections, so that an address means the same here as to `open_database`."""
-    if url.startswith(_SQLITE):
-        path = Path(url.removeprefix(_SQLITE))
-        return create_engine("sqlite://", creator=lambda: _sqlite_connection(path), poolclass=NullPool)
-    from keywheel.db.postgres import connect
-
-    address = libpq_url(url)
-    return create_engine(
-        "postgresql+psycopg://", creator=lambda: connect(address, autocommit=False), poolclass=NullPool
-    )
-
-
-def _sqlite_connection(path: Path) -> sqlite3.Connection:
-    from keywheel.db.sqlite import connect
-
-    connection = connect(path)
-    # A table is altered by copying it; dropping the old one must not cascade.
-    connection.execute("PRAGMA foreign_keys=OFF")
-    return connection
-
-
-def _begin(connection: Connection) -> None:
-    for statement in _BEGIN[connection.dialect.name]:
-        connection.exec_driver_sql(statement)
-
-
-def _upgrade(connection: Connection) -> bool:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(config)
-    before = MigrationContext.configure(connection).get_current_revision()
-    if before == script.get_current_head():
-        return False
-    if before is not None and before not in {revision.revision for revision in script.walk_revisions()}:
-        raise ConfigurationError(
-            f"The database has schema {before}, which this version of keywheel does not know.",
-            hint="Run the newer keywheel that wrote it, or restore a backup of its time.",
-        )
-    command.upgrade(config, "head")
-    return True

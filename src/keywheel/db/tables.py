@@ -49,6 +49,12 @@ installation = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("oldest", Text, primary_key=True),  # the revision that a program must know
+)
+
 access_key = Table(
     "access_key",
     metadata,
@@ -211,6 +217,7 @@ journal = Table(
     Column("reason", Text),
     Column("at", Double, nullable=False),
     Column("audited", Boolean, nullable=False, server_default=false()),  # it is in the audit ledger
+    Column("detail", Text),  # a JSON object: who asked, the policy, when the step began, what was seen
     Index("ix_journal_secret", "secret_id", "id"),
     Index("ix_journal_audited", "audited", "id"),
 )

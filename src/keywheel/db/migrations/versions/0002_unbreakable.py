@@ -7,6 +7,7 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+phase = "expand"
 
 
 def upgrade() -> None:
@@ -17,6 +18,8 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("verify_at", sa.Double(), nullable=True))
         batch_op.add_column(sa.Column("verified", sa.Double(), nullable=True))
         batch_op.add_column(sa.Column("health", sa.Text(), nullable=True))
+    floor = op.create_table("schema_floor", sa.Column("oldest", sa.Text(), nullable=False, primary_key=True))
+    op.bulk_insert(floor, [{"oldest": "0001"}])
     op.create_table(
         "slot",
         sa.Column("place", sa.Text(), nullable=False),
@@ -36,4 +39,5 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("journal", schema=None) as batch_op:
         batch_op.add_column(sa.Column("audited", sa.Boolean(), nullable=False, server_default=sa.false()))
+        batch_op.add_column(sa.Column("detail", sa.Text(), nullable=True))
     op.create_index("ix_journal_audited", "journal", ["audited", "id"])
