@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench certificate fuzz soak model shapes docs requirements clean
+.PHONY: help demo test check fix bench certificate chaos fuzz soak model shapes docs requirements clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ check: $(VENV)/.dev ## Formatting, lint, types, one-way doors, dependencies, gen
 	$(BIN)/python tools/generate_rotator_pages.py --check
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/check_tree.py
+	$(BIN)/python -m tools.check_deploy
 
 fix: $(VENV)/.dev ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -40,6 +41,10 @@ bench: $(VENV)/.dev ## Measure against moto's server and against bare SQL, in on
 certificate: $(VENV)/.dev ## Every fault at every boundary of a rotation, on live targets; writes docs/certificate.md
 	@tools/install_system_packages.sh
 	$(BIN)/python -m tests.certificate --write docs/certificate.md $(ARGS)
+
+chaos: $(VENV)/.dev ## Three servers killed, frozen and cut off for 20 minutes while they rotate (SECONDS=n, SEED=n)
+	@tools/install_system_packages.sh
+	$(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 spoiled requests and bare-socket garbage at real servers (SEED=n for others)
 	@tools/install_system_packages.sh
@@ -64,6 +69,10 @@ requirements: ## Pin every dependency by hash (needs uv)
 	  --no-emit-index-url --no-emit-find-links --upgrade --group demo pyproject.toml -o requirements/demo.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --upgrade --group dev --extra aws pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -c requirements/demo.txt pyproject.toml -o requirements/server.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -c requirements/demo.txt --group build -o requirements/build.txt
 
 clean: ## Remove what was built
 	rm -rf $(VENV) .work dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -181,6 +181,7 @@ def test_a_newer_schema_is_said(data: Path) -> None:
     """It is left as it is."""
     database = open_database(f"sqlite:///{data}/keywheel.db")
     database.write(lambda tx: tx.execute("UPDATE alembic_version SET version_num = '9999'", {}))
+    database.write(lambda tx: tx.execute("UPDATE schema_floor SET oldest = '9999'", {}))
     database.close()
     assert refuses(data).message == "The database has schema 9999, which this version of keywheel does not know."
 

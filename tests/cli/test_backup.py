@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,33 @@ def test_a_backup_made_while_a_server_writes_is_restored_to_a_state_that_works(
         rotate(api, "login")
         assert works(postgres, value_of(api, "login"))
         api.create_secret(Name="another", SecretString="ids go on")
+
+
+def test_a_store_that_was_put_back_by_its_own_tools_is_looked_after(tmp_path: Path, postgres: PostgresServer) -> None:
+    """A point-in-time recovery: the target is newer, and what is published is set again."""
+    user = postgres.new_user()
+    with KeywheelServer(tmp_path) as server:
+        api, store, kept = server.client(), server.data / "keywheel.db", tmp_path / "kept.db"
+        superuser = api.create_secret(Name="superuser", SecretString=postgres.superuser.to_json().reveal())["ARN"]
+        fields = {**user.fields, "password": user.password.reveal(), "masterarn": superuser}
+        api.create_secret(Name="login", SecretString=json.dumps(fields))
+        rotate(api, "login")
+        with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(kept)) as copy:
+            source.backup(copy)
+        published = value_of(api, "login")
+        rotate(api, "login")
+        server.stop()
+        assert not works(postgres, published)
+        for path in server.data.glob("keywheel.db*"):
+            path.unlink()
+        kept.rename(store)
+        said = keywheel("restore", "--here", "--data", server.data)
+        assert (said.returncode, "1 rotation will be looked at" in said.stdout) == (0, True), said.stderr
+        server.start()
+        eventually(lambda: works(postgres, published))
+        assert value_of(server.client(), "login") == published
+        rotate(server.client(), "login")
+        assert server.keywheel("audit", "verify").returncode == 0
 
 
 @contextmanager

@@ -35,15 +35,16 @@ def backup(house: House, out: Path) -> None:
 
 
 @click.command()
-@click.argument("file", type=_IN)
+@click.argument("file", type=_IN, required=False)
+@click.option("--here", is_flag=True, help="The store is in place: its database was put back by its own tools.")
 @with_settings
-def restore(settings: Settings, file: Path) -> None:
-    """Fill an empty store from the backup FILE, wholly or not at all.
+def restore(settings: Settings, file: Path | None, here: bool) -> None:
+    """Fill an empty store from the backup FILE, wholly or not at all; with --here, look after one that was put back.
 
     The root key must be in place first. Passwords may have changed on the targets since the backup was made: every
     published credential is checked when a server starts, before anything is rotated, and set anew where a superuser may
-    do that. `keywheel status` and `keywheel why` show what is left. To move from SQLite to PostgreSQL, stop the server,
-    back up, and restore with --database postgresql://…
+    do that. `keywheel status` and `keywheel why` show what is left. After a point-in-time recovery of the database, run
+    it with --here before any server starts.
     """
     from keywheel.db.backup import restore as fill
     from keywheel.db.backup import verify
@@ -55,19 +56,26 @@ def restore(settings: Settings, file: Path) -> None:
     from keywheel.rotation import timekeeper
     from keywheel.rotation.rows import after_restore
 
-    verify(file)
+    if here == (file is not None):
+        raise click.UsageError("Give a FILE, or --here.")
+    if file is not None:
+        verify(file)
     keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
     migrate(settings.database_url)
     database = open_database(settings.database_url)
 
-    def finish(tx: Tx) -> None:
+    def finish(tx: Tx) -> int:
         keys.check(tx)
-        after_restore(tx, to_epoch(SystemClock().now()))
         timekeeper.write(tx, timekeeper.Known())  # an old backup does not make the clock wrong
+        return after_restore(tx, to_epoch(SystemClock().now()))
 
     try:
-        counts = fill(database, file, finish)
+        if file is None:
+            click.echo(f"{count(database.write(finish), 'rotation')} will be looked at.")
+        else:
+            counts = fill(database, file, finish)
+            click.echo(f"Restored {count(counts['secret'], 'secret')} and {count(counts['version'], 'version')}.")
+        tell(House(settings, database, keys), "Restore", source="in place" if file is None else str(file))
     finally:
         database.close()
-    click.echo(f"Restored {count(counts['secret'], 'secret')} and {count(counts['version'], 'version')}.")
     click.echo("Start the server: it checks every published credential at its target before it rotates anything.")

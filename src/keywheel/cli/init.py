@@ -119,6 +119,7 @@ def passphrase(settings: Settings) -> Sensitive[str]:
 
 def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
     """Do what is missing; a line for each thing done."""
+    from keywheel.cli.house import House, tell
     from keywheel.credentials import config_text
     from keywheel.db.database import open_database
     from keywheel.db.schema import migrate
@@ -144,6 +145,8 @@ def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
         if database.write(keys.bind):
             done.append("Tied the database to the root key.")
         done += _create_key(database, keys, directory, administrator)
+        if done:
+            tell(House(settings, database, keys), "Initialize")
     finally:
         database.close()
     if not (directory / "config").exists():

@@ -23,6 +23,7 @@ _COMMANDS = {
     "keys": "keys:keys",
     "backup": "backup:backup",
     "restore": "backup:restore",
+    "move": "move:move",
     "migrate": "migrate:migrate",
     "audit": "audit:audit",
     "clock": "clock:clock",

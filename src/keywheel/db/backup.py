@@ -7,7 +7,6 @@ values in it are sealed under the root key, which is *not* in it. Tables are tho
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -16,17 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Boolean, Identity, LargeBinary, Table, bindparam, insert, select, tuple_
+from sqlalchemy import Table
 
+from keywheel.db import copying
 from keywheel.db.database import Database
-from keywheel.db.statement import Statement, Tx
+from keywheel.db.statement import Tx
 from keywheel.db.tables import metadata
 from keywheel.errors import ConfigurationError
 
 _KIND = "keywheel-backup"
 _VERSION = 1
-_PAGE = 500
-_NOT_KEPT = {"slot", "schema_floor"}  # who holds what at this moment; what the schema says of itself
 _SCHEMA = "SELECT version_num FROM alembic_version"
 
 
@@ -53,7 +51,7 @@ def back_up(database: Database, path: Path, time: str) -> dict[str, int]:
     return counts
 
 
-def restore(database: Database, path: Path, finish: Callable[[Tx], None]) -> dict[str, int]:
+def restore(database: Database, path: Path, finish: Callable[[Tx], object]) -> dict[str, int]:
     """Fill an empty store of this program's schema from a backup, wholly or not at all; the rows of each table.
 
     `finish` does in the same transaction what else belongs to it, and raises to undo everything.
@@ -64,17 +62,13 @@ def restore(database: Database, path: Path, finish: Callable[[Tx], None]) -> dic
     expected = verify(path)
 
     def fill(tx: Tx) -> None:
-        for table in metadata.sorted_tables:
-            if table.name in _NOT_KEPT:
-                continue
-            if tx.execute(f'SELECT 1 FROM "{table.name}" LIMIT 1', ()).fetchone() is not None:  # noqa: S608 - our names
-                raise ConfigurationError(
-                    "The store to restore into is not empty.", hint="Name another --database, or another --data."
-                )
-        for into, rows in _tables(path):
-            _insert(tx, into, rows)
-        for table in metadata.sorted_tables:
-            _go_on_counting(tx, table)
+        if not copying.is_empty(tx):
+            raise ConfigurationError(
+                "The store to restore into is not empty.", hint="Name another --database, or another --data."
+            )
+        for (table, columns), rows in _tables(path):
+            copying.insert_rows(tx, table, columns, rows)
+        copying.go_on_counting(tx)
         finish(tx)
 
     database.write(fill)
@@ -124,38 +118,15 @@ def _write(database: Database, file: IO[bytes], time: str) -> dict[str, int]:
     with database.read() as tx:
         schema = tx.execute(_SCHEMA, ()).fetchone()[0]
         say({_KIND: _VERSION, "schema": schema, "time": time})
-        for table in metadata.sorted_tables:
-            if table.name in _NOT_KEPT:
-                continue
+        for table in copying.TABLES:
             say({"table": table.name, "columns": [column.name for column in table.c]})
             counts[table.name] = 0
-            for row in _rows(tx, table):
+            for row in copying.rows(tx, table):
                 counts[table.name] += 1
-                say([_out(cell) for cell in row])
+                say(row)
     end = {"rows": counts, "sha256": hashed.hexdigest()}
     file.write(json.dumps(end).encode() + b"\n")
     return counts
-
-
-def _rows(tx: Tx, table: Table) -> Iterator[tuple[Any, ...]]:
-    """Every row in the order of the primary key, a page at a time."""
-    keys = list(table.primary_key)
-    page = select(*table.c).order_by(*keys).limit(_PAGE)
-    position = tuple_(*(bindparam(f"after_{key.name}", type_=key.type) for key in keys))
-    first, following = Statement(page), Statement(page.where(tuple_(*keys) > position))
-    places = [list(table.c).index(key) for key in keys]
-    rows = first.all(tx)
-    while rows:
-        yield from rows
-        last = rows[-1]
-        after = {f"after_{key.name}": last[place] for key, place in zip(keys, places, strict=True)}
-        rows = following.all(tx, **after) if len(rows) == _PAGE else []
-
-
-def _out(cell: Any) -> Any:
-    if isinstance(cell, bytes | memoryview):
-        return {"b": base64.b64encode(bytes(cell)).decode()}
-    return cell
 
 
 # --- in --------------------------------------------------------------------------------------------------------------
@@ -181,27 +152,3 @@ def _until_next(file: IO[bytes], rest: list[bytes]) -> Iterator[list[Any]]:
             rest.append(line)
             return
         yield json.loads(line)
-
-
-def _insert(tx: Tx, into: tuple[Table, list[str]], rows: Iterator[list[Any]]) -> None:
-    table, columns = into
-    statement = Statement(insert(table).values({name: bindparam(name) for name in columns}))
-    binary = {name for name in columns if isinstance(table.c[name].type, LargeBinary)}
-    flags = {name for name in columns if isinstance(table.c[name].type, Boolean)}  # SQLite has them as numbers
-    for row in rows:
-        cells = dict(zip(columns, row, strict=True))
-        cells |= {name: bool(cells[name]) for name in flags if cells[name] is not None}
-        cells |= {name: base64.b64decode(cells[name]["b"]) for name in binary if cells[name] is not None}
-        statement.run(tx, **cells)
-
-
-def _go_on_counting(tx: Tx, table: Table) -> None:
-    """PostgreSQL counts its ids apart from the rows."""
-    counted = [column.name for column in table.c if isinstance(column.identity, Identity)]
-    if tx.dialect == "postgresql" and counted:
-        name = counted[0]
-        tx.execute(
-            f"SELECT setval(pg_get_serial_sequence('{table.name}', '{name}'), "  # noqa: S608 - our own names
-            f"greatest(1, coalesce((SELECT max({name}) FROM {table.name}), 0)))",
-            (),
-        )

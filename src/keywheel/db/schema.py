@@ -43,6 +43,15 @@ _BEGIN = {
     ),
 }
 _FLOOR = "schema_floor"
+# In place of a revision, where nobody may serve.
+MOVED, MOVING = "moved", "moving"
+_CLOSED = {
+    MOVED: ("This store was moved to another database.", "Name that one with --database."),
+    MOVING: (
+        "This store is being filled by `keywheel move`.",
+        "Run the same command again until it says that it is done.",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,9 @@ def plan(known: Sequence[Revision], at: str | None, floor: str | None, *, contra
         ConfigurationError: the program must not work with that store.
     """
     names = [revision.name for revision in known]
+    if at in _CLOSED:
+        text, hint = _CLOSED[at]
+        raise ConfigurationError(text, hint=hint)
     if at is not None and at not in names:
         if floor is None or floor not in names:
             raise ConfigurationError(

@@ -37,7 +37,7 @@ _PRAGMAS = (
 )
 
 
-class _SqliteTx:
+class SqliteTx:
     """One connection, as a `Tx`."""
 
     __slots__ = ("connection", "execute")
@@ -101,6 +101,23 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def exclusive(path: Path) -> sqlite3.Connection:
+    """A connection in a transaction, with which nobody else is connected as long as it is open.
+
+    Raises:
+        sqlite3.OperationalError: somebody is.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 class SqliteDatabase:
     """A SQLite file as the store of every process on one machine."""
 
@@ -115,7 +132,7 @@ class SqliteDatabase:
         self._closed = False
         self._gate = threading.Lock()  # a job is never queued behind the end of the queue
         self.writer = _Writer(self._enqueue)
-        self._writing = _SqliteTx(connect(path))
+        self._writing = SqliteTx(connect(path))
         self._thread = threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -135,14 +152,14 @@ class SqliteDatabase:
             if tx.connection.in_transaction:  # an I/O error ends it
                 tx.connection.execute("COMMIT")
 
-    def point(self) -> _SqliteTx:
+    def point(self) -> SqliteTx:
         """A connection for one statement, which is a snapshot by itself."""
         return self._reader()
 
-    def _reader(self) -> _SqliteTx:
-        tx: _SqliteTx | None = getattr(self._local, "tx", None)
+    def _reader(self) -> SqliteTx:
+        tx: SqliteTx | None = getattr(self._local, "tx", None)
         if tx is None:
-            tx = self._local.tx = _SqliteTx(connect(self._path))
+            tx = self._local.tx = SqliteTx(connect(self._path))
             with self._readers_lock:
                 self._readers.append(tx.connection)
         return tx
