@@ -17,7 +17,7 @@ from keywheel.rotation.machine import Outcome, Step
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.slots import Limits
 from keywheel.rotation.worker import Engine, Pace, _Hold
-from keywheel.secrets.labels import CURRENT
+from keywheel.secrets.labels import CURRENT, PENDING
 from tests.support.account import SINGLE_USER, Account
 from tests.support.memory_target import MemoryTarget
 
@@ -145,6 +145,29 @@ def test_an_engine_that_starts_again_goes_on_at_once(account: Account, target: M
     again._reclaim()
     assert again.tick() == 1
     assert account.labels("app")[CURRENT] == version
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_dead_worker_sent_may_land_later_and_is_mended(
+    account: Account, target: MemoryTarget, restarted: bool
+) -> None:
+    """On a target that cannot tell old from new: its credential is looked at once more, a lease afterwards."""
+    die(account, target)
+    late = account.credential("app", PENDING).password.reveal()
+    others = account.house.engine("engine-1" if restarted else "engine-2")
+    if restarted:
+        others._reclaim()
+    else:
+        account.clock.advance(LEASE)
+    others.tick()
+    account.rotate("app")
+    others.tick()
+    target.passwords["app"] = late
+    assert not target.accepts(account.credential("app"))
+    account.clock.advance(LEASE)
+    others.tick()
+    assert target.accepts(account.credential("app"))
+    assert account.events("app")[-1] == "CredentialRepaired"
 
 
 def test_starting_again_wakes_nothing_that_rests(account: Account) -> None:
