@@ -289,6 +289,7 @@ class Logins:
 
     def __init__(self, left: int | None = None) -> None:
         self._left = left
+        self.asked = 0
         self.refused = 0
 
     def ask(self) -> None:
@@ -302,6 +303,7 @@ class Logins:
                 "So many logins were refused that one more might lock the user out of the target.",
                 hint="The rotation waits before it asks again. `keywheel why` tells what was found.",
             )
+        self.asked += 1
 
     def was_refused(self) -> None:
         """After one that was refused."""

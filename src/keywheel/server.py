@@ -132,6 +132,7 @@ def build(
         replicas=Replicas(secrets),
         rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
         runners=runners or Runners(_endpoint(settings, own)),
+        sign=lambda message: database.write(lambda tx: signing_key(tx, keys)).sign(message),
     )
     access_keys = AccessKeys(keys)
     return House(rooms, keys, access_keys, Door(database, access_keys, own), settings)

@@ -1,5 +1,7 @@
 """Verifies an audit ledger, offline: `python verifier.py DIRECTORY --key PUBLIC.pem [--checkpoint FILE …]`.
 
+With `--proof` or `--evidence` it verifies a file that `keywheel audit prove` or `keywheel evidence` made.
+
 This file stands alone. It needs Python and `cryptography`, shares no code with the server that wrote the ledger, and
 may be copied to wherever an auditor trusts.
 
@@ -26,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 HEAD = "keywheel audit checkpoint 1"
+EVIDENCE_HEAD = b"keywheel evidence 1\n"
 NOTHING = "0" * 64
 
 
@@ -253,6 +256,59 @@ def verify_proof(proof: dict[str, Any], key: Ed25519PublicKey) -> str:
     return f"The {old.size} entries of stream {note.stream} signed at {old.time} are the first of {note.size}."
 
 
+# --- the evidence of a rotation --------------------------------------------------------------------------------------
+
+
+def verify_evidence(document: dict[str, Any], key: Ed25519PublicKey) -> str:
+    """What the evidence of a rotation proves, in a sentence. The verdicts beside it are not signed: they follow.
+
+    Raises:
+        ValueError: its statement is not signed, a proof does not hold, or the statement tells another story.
+    """
+    stated = document["statement"]
+    signed = EVIDENCE_HEAD + json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()
+    try:
+        key.verify(base64.b64decode(document["signature"], validate=True), signed)
+    except InvalidSignature:
+        raise ValueError("the statement is not signed by this key") from None
+    proved: dict[str, dict[str, Any]] = {}
+    for proof in document["ledger"]["proofs"]:
+        verify_proof(proof, key)
+        entry = json.loads(proof["entry"])
+        proved[entry["eventID"]] = entry
+    events = {event["event_id"]: event for event in stated["events"]}
+    for number, entry in proved.items():
+        if entry["eventType"] == "AwsServiceEvent" and number not in events:
+            raise ValueError(f"the statement leaves entry {number} out")
+        if number in events and not _tells_of(entry, events[number], stated["secret"]["arn"]):
+            raise ValueError(f"the statement tells another story of event {number} than the ledger")
+    count = len(proved.keys() & events.keys())
+    rotation = stated["rotation"]
+    return (
+        f"Rotation {rotation['version']} of {stated['secret']['arn']}: {rotation['outcome']}. "
+        f"The statement is signed; {count} of its {len(events)} events are proved to stand in the ledger."
+    )
+
+
+def _tells_of(entry: dict[str, Any], event: dict[str, Any], arn: str) -> bool:
+    """Whether an entry of the ledger is about this event, and says the same."""
+    told = {
+        "SecretArn": arn,
+        "VersionId": event["version"],
+        "Step": event["step"],
+        "Attempt": event["attempt"],
+        "Epoch": event["epoch"],
+        "Reason": event["reason"],
+        **event["detail"],
+    }
+    return bool(
+        entry["eventName"] == event["event"]
+        and entry.get("errorCode") == event["code"]
+        and entry["eventTime"] == f"{event['at'][:19]}Z"
+        and entry["additionalEventData"] == {name: value for name, value in told.items() if value is not None}
+    )
+
+
 def load_key(path: Path) -> Ed25519PublicKey:
     """An Ed25519 public key in PEM.
 
@@ -281,22 +337,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key", type=Path, required=True, help="the public key (PEM), as kept by who verifies")
     parser.add_argument("--checkpoint", type=Path, action="append", default=[], help="checkpoints kept elsewhere")
     parser.add_argument("--proof", type=Path, help="verify this proof instead of a ledger")
+    parser.add_argument("--evidence", type=Path, help="verify the evidence of rotations instead of a ledger")
     given = parser.parse_args(arguments)
     key = load_key(given.key)
-    if given.proof:
-        try:
-            print(verify_proof(json.loads(given.proof.read_text(encoding="utf-8")), key))
-        except (ValueError, KeyError, TypeError) as error:
-            print(f"The proof proves nothing: {error}.")
-            return 1
-        return 0
+    if given.proof or given.evidence:
+        return _verify_file(given.proof, given.evidence, key)
     if given.directory is None:
-        parser.error("name the ledger's directory, or a --proof")
+        parser.error("name the ledger's directory, a --proof or an --evidence")
     kept = [line for path in given.checkpoint for line in path.read_text(encoding="utf-8").splitlines() if line]
     report = verify(given.directory, key, kept)
     for line in summary(report):
         print(line)
     return 1 if report.problems else 0
+
+
+def _verify_file(proof: Path | None, evidence: Path | None, key: Ed25519PublicKey) -> int:
+    try:
+        if proof is not None:
+            print(verify_proof(json.loads(proof.read_text(encoding="utf-8")), key))
+        if evidence is not None:
+            document = json.loads(evidence.read_text(encoding="utf-8"))
+            for one in document.get("rotations", [document]):
+                print(verify_evidence(one, key))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"It proves nothing: {error}.")
+        return 1
+    return 0
 
 
 def summary(report: Report) -> list[str]:

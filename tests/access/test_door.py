@@ -204,6 +204,7 @@ def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyP
 
 ACTIONS = sorted({operation.action for operation in TABLE.values()})
 READING = {
+    "keywheel:DescribeClock",
     "keywheel:ListRotationEvents",
     "keywheel:ListRotations",
     "secretsmanager:BatchGetSecretValue",

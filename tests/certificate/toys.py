@@ -131,9 +131,9 @@ def _drops_the_pending_value(_: dict[str, Strategy]) -> None:
     """An error is taken for a no: what was pending is thrown away."""
     real = driver.Driver._save
 
-    def save(self: Any, entry: Any, store: Any, strategy: Any, outcome: Outcome, failure: Any) -> Any:
+    def save(self: Any, entry: Any, store: Any, strategy: Any, outcome: Outcome, failure: Any, seen: Any) -> Any:
         if outcome is Outcome.DONE or entry.rotation.step not in (Step.SET, Step.TEST):
-            return real(self, entry, store, strategy, outcome, failure)
+            return real(self, entry, store, strategy, outcome, failure, seen)
         token = entry.rotation.token
 
         def drop(tx: Any) -> None:

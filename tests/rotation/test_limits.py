@@ -128,6 +128,20 @@ def test_removed_slots_are_made_again(database: Database) -> None:
     assert len(claim(claims, NOW + 1)) == 1
 
 
+def test_an_engine_that_cannot_reach_a_target_leaves_it_to_others(database: Database) -> None:
+    """One of its rotations at a time goes there, until one gets through; elsewhere it works as ever."""
+    fill(database, {"a": 20, "b": 20})
+    cut_off, healthy = (Claims(database, LIMITS, name=name) for name in ("cut off", "healthy"))
+    cut_off.tell("a", reached=False)
+    mine = claim(cut_off, NOW + 1)
+    assert Counter(one.entry.place for one in mine) == {"a": 1, "b": 4}
+    assert cut_off.look(NOW + 1, 8, (), busy_at={"a", "b"}) == []
+    assert Counter(one.entry.place for one in claim(healthy, NOW + 1)) == {"a": 3}
+    cut_off.tell("a", reached=True)
+    given = [slot for one in mine for slot in one.slots]
+    assert Counter(one.place for one in cut_off.look(NOW + 1, 8, given)) == {"a": 1, "b": 4}
+
+
 # --- fairness ------------------------------------------------------------------------------------------------------
 
 

@@ -68,6 +68,25 @@ def test_retries_come_slower_and_slower_and_do_not_end_with_the_window(account: 
     assert account.text("app") != before
 
 
+def test_a_target_that_is_away_is_tried_with_one_rotation_at_a_time(account: Account, target: MemoryTarget) -> None:
+    """The other slots there are for engines that reach it; once one got through, all are used again."""
+    names = [f"user-{number}" for number in range(8)]
+    for name in names:
+        account.create(name, target.new_user(name, "password"))
+        account.rotated(name, SINGLE_USER)
+    target.down = True
+    for name in names:
+        account.rotate(name)
+    assert account.engine.tick() == 4
+    for _ in range(2):
+        account.clock.advance(timedelta(minutes=5))
+        assert account.engine.tick() == 1
+    target.down = False
+    account.clock.advance(timedelta(minutes=5))
+    assert [account.engine.tick() for _ in range(4)] == [1, 4, 3, 0]
+    assert all(target.accepts(account.credential(name)) for name in names)
+
+
 def test_a_failed_rotation_blocks_and_stays_visible(account: Account, target: MemoryTarget) -> None:
     """Its row says what is wrong; RotateSecret is refused with AWS's text."""
     fail(account, target)

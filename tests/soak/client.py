@@ -28,15 +28,16 @@ class Asked:
 class Client:
     """A keep-alive connection. What it was told is in `asked`."""
 
-    def __init__(self, port: int, signer: Signer, since: Callable[[], float]) -> None:
+    def __init__(self, port: int, signer: Signer, since: Callable[[], float], *, silence: float = SILENCE) -> None:
         self._port = port
         self._signer = signer
         self._since = since
+        self._silence = silence
         self.asked: list[Asked] = []
         self._open()
 
     def _open(self) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=SILENCE)
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=self._silence)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self._socket.makefile("rb")
 
@@ -48,7 +49,7 @@ class Client:
     def ask(self, operation: str, **members: Any) -> Any:
         """Send a request; the answer's document.
 
-        Raises: OSError: no whole answer within `SILENCE`.
+        Raises: OSError: no whole answer within `silence` seconds.
         """
         request = self._signer.request(f"secretsmanager.{operation}", members, self._port, datetime.now(UTC))
         at, begun = self._since(), time.perf_counter()

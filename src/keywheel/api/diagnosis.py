@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change
+from keywheel.api.rooms import Rooms, asker, change
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidRequest
@@ -101,7 +101,7 @@ def repair_secret(rooms: Rooms, caller: Caller, request: RepairSecretRequest) ->
     """Have the engine go on with a rotation that stopped, or set AWSCURRENT's value on the target again."""
 
     def work(tx: Tx, secret: Secret, now: datetime) -> RepairSecretResponse:
-        rooms.rotations.repair(tx, secret, now)
+        rooms.rotations.repair(tx, secret, now, asker(caller))
         return RepairSecretResponse(arn=secret.arn, name=secret.name)
 
     return change(rooms, caller, request.secret_id, work)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from keywheel.access.door import Caller
-from keywheel.api import clock, diagnosis, status
+from keywheel.api import clock, diagnosis, evidence, status
 from keywheel.api.rooms import Rooms
 from keywheel.api.secretsmanager import policies, replication, rotation, secrets, values
 from keywheel.api.secretsmanager.shapes import OPERATIONS as SHAPES
@@ -64,6 +64,7 @@ _OWN: dict[str, tuple[type[Struct], Handler]] = {
     "ListRotations": (status.ListRotationsRequest, status.list_rotations),
     "ExplainSecret": (diagnosis.ExplainSecretRequest, diagnosis.explain_secret),
     "RepairSecret": (diagnosis.RepairSecretRequest, diagnosis.repair_secret),
+    "GetRotationEvidence": (evidence.GetRotationEvidenceRequest, evidence.get_rotation_evidence),
     "DescribeClock": (clock.DescribeClockRequest, clock.describe_clock),
     "AcceptClock": (clock.AcceptClockRequest, clock.accept_clock),
     "ListRotationEvents": (status.ListRotationEventsRequest, status.list_rotation_events),

@@ -13,6 +13,7 @@ from keywheel.db.database import Database
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidParameter, InvalidRequest
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.particulars import Asker
 from keywheel.rotation.runners import Runners
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
@@ -36,6 +37,13 @@ class Rooms:
     replicas: Replicas
     rotations: Rotations
     runners: Runners
+    sign: Callable[[bytes], bytes]
+    """The installation's signature, with the key of the audit ledger."""
+
+
+def asker(caller: Caller) -> Asker:
+    """Who asks, as the journal keeps it."""
+    return Asker(caller.arn, caller.access_key_id)
 
 
 def change(rooms: Rooms, caller: Caller, secret_id: str, work: Callable[[Tx, Secret, datetime], R]) -> R:

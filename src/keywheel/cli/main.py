@@ -18,6 +18,7 @@ _COMMANDS = {
     "rotate": "rotate:rotate",
     "why": "why:why",
     "repair": "why:repair",
+    "evidence": "evidence:evidence",
     "secrets": "secrets:secrets",
     "access-keys": "access_keys:access_keys",
     "keys": "keys:keys",
@@ -52,8 +53,8 @@ def cli() -> None:
     """Rotate every secret on schedule, without downtime, without ever losing one.
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
-    with --endpoint-url. `status`, `rotate`, `why`, `repair`, `clock` and `secrets` talk to a server, `access-keys`,
-    `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
+    with --endpoint-url. `status`, `rotate`, `why`, `repair`, `evidence`, `clock` and `secrets` talk to a server,
+    `access-keys`, `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
     """
 
 

@@ -66,6 +66,10 @@ class StoreAway(ConfigurationError):
     """No connection can be made, now. Nothing was done."""
 
 
+class ReadLost(StoreAway, psycopg.OperationalError):
+    """The connection was lost while something was read. Nothing was done."""
+
+
 class CommitInDoubt(psycopg.OperationalError):
     """Whether the transaction was committed, and lasts, is not known."""
 
@@ -206,9 +210,12 @@ class PostgresDatabase:
     def read(self) -> Iterator[Tx]:
         """A snapshot: every statement inside sees the same state."""
         with self._session() as tx:
-            tx.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
+                tx.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 yield tx
+            except psycopg.OperationalError as error:
+                _raise_read_lost(error)
+                raise
             finally:
                 tx.rollback()
 
@@ -216,7 +223,11 @@ class PostgresDatabase:
     def point(self) -> Iterator[Tx]:
         """A connection for one statement, which is a snapshot by itself."""
         with self._session() as tx:
-            yield tx
+            try:
+                yield tx
+            except psycopg.OperationalError as error:
+                _raise_read_lost(error)
+                raise
 
     def write(self, work: Callable[[Tx], R]) -> R:
         """Run `work` in a transaction; run it again when somebody else was in the way, or the connection was lost."""
@@ -291,6 +302,12 @@ class PostgresDatabase:
         self._closed = True
         self._watchdog.close()
         self._pool.dispose()
+
+
+def _raise_read_lost(error: psycopg.OperationalError) -> None:
+    """Say so where an error means that the connection is gone: whoever reads may come again."""
+    if error.sqlstate in _LOST:
+        raise ReadLost(f"The PostgreSQL store went away while it was read ({type(error).__name__}).") from error
 
 
 def _pause(error: Exception, attempt: int) -> float | None:

@@ -6,6 +6,8 @@
   target costs nothing but the look at it, and nobody behind it waits.
 * A look is bounded, however much is due: some of the oldest, and, when these were all at full places, some of the other
   places in turn.
+* A place that an engine could not reach gets one of its rotations at a time, until one gets through: the other slots
+  are left to engines that can, and not held for a timeout each.
 * A rotation whose place is not known yet, before its first create step, needs no slot at a target: it does not speak to
   one. It takes its slot when the place is known (`Claims.admit`).
 """
@@ -13,7 +15,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Integer, bindparam, cast, func, or_, select
@@ -98,15 +100,26 @@ class Claims:
         self._name = name
         self._after = ""  # the place at which the last look at places ended
         self._made: set[str] = set()  # whose slots are in the store, as far as is known
+        self._away: set[str] = set()  # places that could not be reached from here the last time
 
-    def look(self, now: float, most: int, returned: Iterable[Slot], *, only_begun: bool = False) -> list[Due]:
+    def tell(self, place: str, *, reached: bool) -> None:
+        """What became of the last rotation of this engine at a place."""
+        (self._away.discard if reached else self._away.add)(place)
+
+    def look(
+        self, now: float, most: int, returned: Iterable[Slot], *, only_begun: bool = False, busy_at: Container[str] = ()
+    ) -> list[Due]:
         """What may be claimed now. The slots in `returned` count as free.
 
-        `only_begun`: nothing that has yet to begin, as long as the clock is not to be trusted.
+        `only_begun`: nothing that has yet to begin, as long as the clock is not to be trusted. `busy_at`: the places
+        at which this engine is at work.
         """
         with self._database.read() as tx:
             held = Counter(slots.live(tx, now))
             held.subtract(slot.place for slot in returned)
+            for place in tuple(self._away):
+                full = self._limits.of(place)
+                held[place] = max(held[place], full if place in busy_at else full - 1)
             oldest = [Due(*row) for row in (_begun if only_begun else _oldest).all(tx, now=now, most=_WINDOW)]
             chosen = choose(oldest, held, self._limits, most)
             if not only_begun and len(chosen) < most and len(oldest) == _WINDOW:

@@ -27,9 +27,10 @@ from keywheel.errors import (
     TargetRefused,
     TargetUnavailable,
 )
-from keywheel.rotation import machine, rows, sentinel
+from keywheel.rotation import machine, particulars, rows, sentinel
 from keywheel.rotation.engine import Rotations, ends_sessions
 from keywheel.rotation.machine import WIRE_STEPS, Failure, Outcome, Rotation, Step
+from keywheel.rotation.particulars import Particulars
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
@@ -77,8 +78,10 @@ class Driver:
         self._admitted = admitted
         self._stopping = stopping
 
-    def drive(self, entry: Entry) -> None:
+    def drive(self, entry: Entry) -> Entry:
         """Run steps until the rotation rests, the engine stops, or it has to wait for a slot at its target.
+
+        How it is then.
 
         Raises:
             Fenced: it is somebody else's now.
@@ -88,10 +91,10 @@ class Driver:
             entry, wrote = self._next(entry, may_have_landed=not wrote)
             now = to_epoch(self._clock.now())
             if entry.rotation.wake_at is None or entry.rotation.wake_at > now:
-                return
+                return entry
             if self._stopping() or not self._admitted(entry):
                 self._release(entry, now)
-                return
+                return entry
 
     def _next(self, entry: Entry, *, may_have_landed: bool) -> tuple[Entry, bool]:
         """Do the next thing: begin what came due, go back to rest, or run a step. Whether it wrote a pending value."""
@@ -137,8 +140,18 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - every end of a step is an outcome
             outcome, failure = _judge(error, entry.rotation.step)
             _log.warning("rotation.step", secret=secret.arn, step=entry.rotation.step.value, code=failure.code)
-        entry = replace(entry, rotation=machine.counted(entry.rotation, terms.logins.refused, to_epoch(now)))
-        return self._save(entry, store, strategy, outcome, failure), store.written is not None
+        logins = terms.logins
+        seen = particulars.of_step(
+            entry.rotation,
+            strategy,
+            began=now,
+            engine=self._name,
+            place=entry.place,
+            done=outcome is Outcome.DONE,
+            logins=logins,
+        )
+        entry = replace(entry, rotation=machine.counted(entry.rotation, logins.refused, to_epoch(now)))
+        return self._save(entry, store, strategy, outcome, failure, seen), store.written is not None
 
     def _secret(self, entry: Entry) -> Secret:
         with self._database.point() as tx:
@@ -194,6 +207,7 @@ class Driver:
         strategy: Strategy | None,
         outcome: Outcome,
         failure: Failure | None,
+        seen: Particulars,
     ) -> Entry:
         now, rotation = self._clock.now(), entry.rotation
         if outcome is Outcome.DONE and rotation.step is Step.FINISH:
@@ -201,7 +215,14 @@ class Driver:
             verify_at = None if self._rounds.every is None else to_epoch(now) + self._rounds.every
             return self._database.write(
                 lambda tx: self._rotations.finish(
-                    tx, entry, store.effects, now, grace=grace, retires=strategy is not None, verify_at=verify_at
+                    tx,
+                    entry,
+                    store.effects,
+                    now,
+                    grace=grace,
+                    retires=strategy is not None,
+                    verify_at=verify_at,
+                    seen=seen,
                 )
             )
         following = machine.advance(
@@ -216,8 +237,13 @@ class Driver:
             return self._database.write(lambda tx: self._rotations.end_rehearsal(tx, entry, following, now))
         place = None if strategy is None or store.written is None else strategy.target.place(store.written)
         return self._database.write(
-            lambda tx: self._rotations.commit(tx, entry, following, store.effects, now, place=place)
+            lambda tx: self._rotations.commit(tx, entry, following, store.effects, now, place=place, seen=seen)
         )
+
+
+def is_away(rotation: Rotation) -> bool:
+    """Whether its target could not be reached the last time."""
+    return rotation.failure is not None and rotation.failure.code == TargetUnavailable.code
 
 
 def _is_to_be_checked(rotation: Rotation, now: float) -> bool:

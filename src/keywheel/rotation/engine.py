@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import Fenced, InvalidParameter, InvalidRequest, PasswordRejected
-from keywheel.rotation import machine, rows
+from keywheel.rotation import machine, particulars, rows
 from keywheel.rotation.machine import Failure, Rotation, Step
+from keywheel.rotation.particulars import Asker, Particulars
 from keywheel.rotation.rows import Entry, Note
 from keywheel.schedule import RotationRules, Window
 from keywheel.secrets import labels as staging
@@ -94,7 +95,15 @@ class Rotations:
     # --- asked for by callers
 
     def start(
-        self, tx: Tx, secret: Secret, token: str, configuration: Configuration, now: datetime, *, immediately: bool
+        self,
+        tx: Tx,
+        secret: Secret,
+        token: str,
+        configuration: Configuration,
+        now: datetime,
+        *,
+        immediately: bool,
+        by: Asker | None = None,
     ) -> str:
         """Configure rotation and begin one, or rehearse it; the token of the version that will become current.
 
@@ -129,7 +138,8 @@ class Rotations:
             self._take_away(tx, entry, rotation, now)
         self._show_next(tx, secret, window, now)
         if rotation.in_progress:
-            self._note(tx, secret, rotation, "RotationStarted" if immediately else "TestRotationStarted", now)
+            event = "RotationStarted" if immediately else "TestRotationStarted"
+            self._note(tx, secret, rotation, event, now, detail=_of_start(secret, particulars.ASKED, by))
         return token
 
     def nudge(self, tx: Tx, secret: Secret, now: datetime) -> None:
@@ -138,7 +148,7 @@ class Rotations:
         if entry is not None and entry.rotation.failed:
             self._take_away(tx, entry, replace(entry.rotation, wake_at=to_epoch(now)), now)
 
-    def repair(self, tx: Tx, secret: Secret, now: datetime) -> None:
+    def repair(self, tx: Tx, secret: Secret, now: datetime, by: Asker | None = None) -> None:
         """Go on with a rotation that stopped; at rest, check the published credential, and set it anew if need be.
 
         Raises:
@@ -147,7 +157,8 @@ class Rotations:
         entry = rows.get(tx, secret.id, lock=True)
         if entry is None:
             raise InvalidRequest("Rotation was never configured for this secret.")
-        self._note(tx, secret, entry.rotation, "RepairRequested", now, fence=entry.fence)
+        asker = particulars.of_asker(by)
+        self._note(tx, secret, entry.rotation, "RepairRequested", now, fence=entry.fence, detail=asker)
         self._take_away(tx, entry, machine.asked_to_repair(entry.rotation, now=to_epoch(now)), now)
 
     def replan(self, tx: Tx, secret_id: int, now: datetime) -> None:
@@ -171,7 +182,7 @@ class Rotations:
         if entry is not None and refused:
             rows.count_refusals(tx, machine.counted(entry.rotation, refused, to_epoch(now)), secret.id)
 
-    def cancel(self, tx: Tx, secret: Secret, now: datetime) -> str | None:
+    def cancel(self, tx: Tx, secret: Secret, now: datetime, by: Asker | None = None) -> str | None:
         """Turn rotation off and stop one that is under way; its token. Labels stay as they are.
 
         Raises:
@@ -184,7 +195,7 @@ class Rotations:
         secret = self._secrets.set(tx, secret, now, rotation_enabled=False, next_rotation=None)
         entry = rows.get(tx, secret.id, lock=True)
         if entry is not None:
-            self._stop(tx, secret, entry, "RotationCancelled", now)
+            self._stop(tx, secret, entry, "RotationCancelled", now, by)
         return token
 
     # --- told by the ledger, inside its transactions
@@ -218,11 +229,11 @@ class Rotations:
         self._take_away(tx, entry, machine.settle(replace(entry.rotation, due=_due(secret, window))), now)
         self._show_next(tx, secret, window, now)
 
-    def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime) -> Entry:
+    def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime, by: Asker | None = None) -> Entry:
         """Nothing more is run for the present token; whoever runs it now is fenced."""
         rotation = entry.rotation
         if rotation.in_progress:
-            self._note(tx, secret, rotation, event, now, fence=entry.fence)
+            self._note(tx, secret, rotation, event, now, fence=entry.fence, detail=particulars.of_asker(by))
         due = rotation.due if secret.rotation_enabled else None
         stopped = self._take_away(tx, entry, machine.abandoned(rotation, due=due, now=to_epoch(now)), now)
         if rotation.rehearsal:
@@ -254,7 +265,8 @@ class Rotations:
             return self._keep(tx, entry, postponed, now)
         token = str(uuid.uuid4())
         begun = machine.begin(rotation, token, window_end=end, now=at)
-        self._note(tx, secret, begun, "RotationStarted", now, fence=entry.fence)
+        why = _of_start(secret, particulars.SCHEDULE)
+        self._note(tx, secret, begun, "RotationStarted", now, fence=entry.fence, detail=why)
         kept = self._keep(tx, entry, begun, now)  # first: the ledger's watcher then knows the token
         self._secrets.reserve(tx, secret, token, now)
         return kept
@@ -265,14 +277,27 @@ class Rotations:
         if not rejected:
             return self._keep(tx, entry, rotation, now)
         token = str(uuid.uuid4())
-        kept = self._keep(tx, entry, replace(rotation, step=Step.CREATE, token=token), now)
+        anew = replace(rotation, step=Step.CREATE, token=token, failure=None)
+        why = _of_start(secret, particulars.ANOTHER_VALUE, instead_of=rotation.token)
+        self._note(tx, secret, anew, "RotationStarted", now, fence=entry.fence, detail=why)
+        kept = self._keep(tx, entry, replace(anew, failure=rotation.failure), now)
         self._secrets.reserve(tx, secret, token, now)
         return kept
 
     def commit(
-        self, tx: Tx, entry: Entry, rotation: Rotation, effects: list[Effect], now: datetime, *, place: str | None
+        self,
+        tx: Tx,
+        entry: Entry,
+        rotation: Rotation,
+        effects: list[Effect],
+        now: datetime,
+        *,
+        place: str | None,
+        seen: Particulars | None = None,
     ) -> Entry:
         """What a step did, and what follows from it, as one transaction under the fence.
+
+        `seen`: what the journal keeps of how it went.
 
         Raises:
             Fenced: the rotation is not ours any more; nothing is written.
@@ -285,7 +310,7 @@ class Rotations:
             due = _due(secret, self._next_start(tx, secret, now))
             rotation = machine.give_up(rotation, due=due, now=to_epoch(now))
         event = _event(before, rotation)
-        self._note(tx, secret, replace(before, failure=rotation.failure), event, now, fence=entry.fence)
+        self._note(tx, secret, replace(before, failure=rotation.failure), event, now, fence=entry.fence, detail=seen)
         if place is not None:
             entry = replace(entry, place=place)
         return self._keep(tx, entry, rotation, now)
@@ -300,11 +325,12 @@ class Rotations:
         grace: timedelta | None,
         retires: bool,
         verify_at: float | None = None,
+        seen: Particulars | None = None,
     ) -> Entry:
         """The labels move, the old credential's retirement and the next date are set, in one transaction.
 
         `grace` is the strategy's own; a rotation function (`retires` is false) looks after the old one itself.
-        `verify_at`: when the new credential is checked again.
+        `verify_at`: when the new credential is checked again. `seen`: as `commit`.
 
         Raises:
             Fenced: the rotation is not ours any more; nothing is written.
@@ -331,7 +357,8 @@ class Rotations:
         )
         secret = self._secrets.set(tx, secret, now, rotated=to_epoch(now))
         self._show_next(tx, secret, window, now)
-        self._note(tx, secret, entry.rotation, "RotationSucceeded", now, fence=entry.fence)
+        whole = {**(seen or {}), **particulars.of_finish(old, allowed, now, retires=retires)}
+        self._note(tx, secret, entry.rotation, "RotationSucceeded", now, fence=entry.fence, detail=whole)
         return self._keep(tx, entry, rotation, now)
 
     def checked(self, tx: Tx, entry: Entry, rotation: Rotation, event: str | None, now: datetime) -> Entry:
@@ -461,7 +488,16 @@ class Rotations:
         return saved
 
     @staticmethod
-    def _note(tx: Tx, secret: Secret, rotation: Rotation, event: str, now: datetime, *, fence: int = 0) -> None:
+    def _note(
+        tx: Tx,
+        secret: Secret,
+        rotation: Rotation,
+        event: str,
+        now: datetime,
+        *,
+        fence: int = 0,
+        detail: Particulars | None = None,
+    ) -> None:
         failure = rotation.failure
         note = Note(
             secret_id=secret.id,
@@ -474,6 +510,7 @@ class Rotations:
             code=None if failure is None else failure.code,
             reason=None if failure is None else failure.reason,
             at=to_epoch(now),
+            detail=json.dumps(detail) if detail else None,
         )
         rows.note(tx, note)
 
@@ -483,6 +520,10 @@ class Rotations:
             raise InvalidParameter(
                 "Operation not permitted on a replica secret. Call must be made in primary secret's region."
             )
+
+
+def _of_start(secret: Secret, cause: str, by: Asker | None = None, *, instead_of: str | None = None) -> Particulars:
+    return particulars.of_start(secret, cause, by, ends_sessions=ends_sessions(secret), instead_of=instead_of)
 
 
 def _due(secret: Secret, window: Window | None) -> float | None:

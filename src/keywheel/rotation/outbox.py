@@ -6,9 +6,10 @@ in the ledger yet is told there, and then marked: at least once. An entry that i
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -72,10 +73,15 @@ class Outbox:
                 return
 
 
+def event_id(number: int, note: Note) -> str:
+    """The identifier of a note in the ledger: the same, however often it is told."""
+    return str(uuid.uuid5(_NAMESPACE, f"{number} {note.arn} {note.at}"))
+
+
 def entry_of(number: int, note: Note) -> Entry:
     """What the ledger says of a note of the journal."""
     arn = Arn.parse(note.arn)
-    details = {
+    details: dict[str, Any] = {
         "SecretArn": note.arn,
         "VersionId": note.token,
         "Step": note.step,
@@ -83,13 +89,14 @@ def entry_of(number: int, note: Note) -> Entry:
         "Epoch": note.fence,
         "Reason": note.reason,
     }
+    details |= {} if note.detail is None else json.loads(note.detail)
     return Entry(
         event_version=entries.VERSION,
         event_time=from_epoch(note.at).strftime("%Y-%m-%dT%H:%M:%SZ"),
         event_source="secretsmanager.amazonaws.com",
         event_name=note.event,
         event_type="AwsServiceEvent",
-        event_id=str(uuid.uuid5(_NAMESPACE, f"{number} {note.arn} {note.at}")),
+        event_id=event_id(number, note),
         user_identity=_ENGINE,
         read_only=False,
         aws_region=None if arn is None else arn.region,

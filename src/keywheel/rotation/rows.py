@@ -25,6 +25,7 @@ _STATE = [
 ]  # fmt: skip
 _COLUMNS = [*_STATE, "secret_id", "place", "fence", "holder"]
 _FENCED = " fenced at "
+_NEWEST = 2**62
 _row = [r.c[name] for name in _COLUMNS]
 
 
@@ -72,7 +73,13 @@ _release = Statement(update(r).where(_held).values(holder=None, wake_at=bindpara
 _let_go = Statement(
     update(r).where(_by_secret, r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now"))
 )
-_reclaim = Statement(update(r).where(r.c.holder == bindparam("former")).values(holder=None, wake_at=bindparam("now")))
+# What the former holder sent last may land later. So the credential is looked at once more, a lease from now.
+_looked_at = case((and_(r.c.token.is_not(None), r.c.verify_at.is_(None)), bindparam("until")), else_=r.c.verify_at)
+_reclaim = Statement(
+    update(r)
+    .where(r.c.holder == bindparam("former"))
+    .values(holder=None, wake_at=bindparam("now"), verify_at=_looked_at)
+)
 _due = (
     select(r.c.secret_id)
     .where(_by_secret, r.c.place == bindparam("at"), r.c.wake_at <= bindparam("now"))
@@ -85,7 +92,12 @@ _newer = case((r.c.fence < bindparam("epoch"), bindparam("epoch")), else_=r.c.fe
 _claim = Statement(
     update(r)
     .where(r.c.secret_id.in_(select(_due.c.secret_id)))
-    .values(wake_at=bindparam("until"), fence=_newer, holder=bindparam("worker"))
+    .values(
+        wake_at=bindparam("until"),
+        fence=_newer,
+        holder=bindparam("worker"),
+        verify_at=case((r.c.holder.is_not(None), _looked_at), else_=r.c.verify_at),
+    )
     .returning(*_row)
 )
 _after_restore = Statement(
@@ -141,6 +153,15 @@ _unaudited = Statement(
     .order_by(j.c.id)
     .limit(bindparam("most"))
 )
+_numbered = select(j.c.id, *(j.c[name] for name in _JOURNAL)).where(j.c.secret_id == bindparam("secret_id"))
+_since = Statement(_numbered.where(j.c.id >= bindparam("first")).order_by(j.c.id).limit(bindparam("most")))
+_of_secret = select(j.c.id, j.c.token, j.c.event).where(j.c.secret_id == bindparam("secret_id"))
+_latest = Statement(
+    _of_secret.where(j.c.event == bindparam("event"), j.c.id < bindparam("before")).order_by(j.c.id.desc()).limit(1)
+)
+_first_of = Statement(
+    _of_secret.where(j.c.token == bindparam("token"), j.c.event == bindparam("event")).order_by(j.c.id).limit(1)
+)
 _mark_audited = Statement(update(j).where(j.c.id == bindparam("number")).values(audited=True))
 
 
@@ -158,6 +179,8 @@ class Note:
     code: str | None
     reason: str | None
     at: float
+    detail: str | None = None
+    """What evidence needs beside that, as JSON (particulars.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +235,7 @@ def _ring(tx: Tx, entry: Entry) -> None:
 def claim(tx: Tx, secret_id: int, *, place: str, worker: str, now: float, until: float) -> Entry | None:
     """Take a rotation that is due until the instant `until`; None when it is not to be had, or has another place.
 
-    A dead worker's comes due again.
+    A dead worker's comes due again; its credential is then looked at once more at `until`.
     """
     row = _claim.first(tx, row_id=secret_id, at=place, worker=worker, now=now, until=until, epoch=int(now * 1_000.0))
     return None if row is None else _entry(row)
@@ -240,9 +263,9 @@ def let_go(tx: Tx, secret_id: int, *, worker: str, fence: int, now: float) -> No
     tx.ring()
 
 
-def reclaim(tx: Tx, worker: str, now: float) -> int:
+def reclaim(tx: Tx, worker: str, now: float, until: float) -> int:
     """Make due what this worker held when it died; how many. Only its own next start may call this."""
-    return _reclaim.run(tx, former=worker, now=now)
+    return _reclaim.run(tx, former=worker, now=now, until=until)
 
 
 def after_restore(tx: Tx, now: float) -> int:
@@ -284,6 +307,23 @@ def journal(tx: Tx, secret_id: int, most: int) -> list[Note]:
 def unaudited(tx: Tx, most: int) -> list[tuple[int, Note]]:
     """The oldest notes that the audit ledger does not have, with their numbers."""
     return [(row[0], Note(*row[1:])) for row in _unaudited.all(tx, most=most)]
+
+
+def first_of(tx: Tx, secret_id: int, token: str, event: str) -> int | None:
+    """The number of a rotation's first note of an event; None when there is none."""
+    row = _first_of.first(tx, secret_id=secret_id, token=token, event=event)
+    return None if row is None else int(row[0])
+
+
+def latest(tx: Tx, secret_id: int, event: str, *, before: int | None = None) -> tuple[int, str] | None:
+    """The newest note of an event, before the note with that number: its own number, and its rotation."""
+    row = _latest.first(tx, secret_id=secret_id, event=event, before=_NEWEST if before is None else before)
+    return None if row is None else (int(row[0]), str(row[1]))
+
+
+def since(tx: Tx, secret_id: int, first: int, most: int) -> list[tuple[int, Note]]:
+    """A secret's notes from one on, with their numbers, the oldest first."""
+    return [(row[0], Note(*row[1:])) for row in _since.all(tx, secret_id=secret_id, first=first, most=most)]
 
 
 def mark_audited(tx: Tx, numbers: list[int]) -> None:

@@ -25,7 +25,7 @@ from keywheel.db.statement import Tx
 from keywheel.errors import Fenced
 from keywheel.rotation import rows, slots
 from keywheel.rotation.claims import Claims
-from keywheel.rotation.driver import Driver, frames
+from keywheel.rotation.driver import Driver, frames, is_away
 from keywheel.rotation.engine import Rotations
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
@@ -174,8 +174,9 @@ class Engine:
         rest = self._pace.idle if wake is None else wake - now
         with self._lock:
             ended, self._ended = self._ended, []
+            busy_at = {hold.place for hold in self._holds.values()}
         try:
-            chosen = self._claims.look(now, most, ended, only_begun=not trusted) if is_due else []
+            chosen = self._claims.look(now, most, ended, only_begun=not trusted, busy_at=busy_at) if is_due else []
             until = now + self._pace.lease
             claimed = self._claims.take(chosen, ended, now=now, until=until) if chosen or ended else []
         except BaseException:
@@ -223,7 +224,7 @@ class Engine:
 
         def reclaim(tx: Tx) -> int:
             slots.reclaim(tx, self._name, now)
-            return rows.reclaim(tx, self._name, now)
+            return rows.reclaim(tx, self._name, now, now + self._pace.lease)
 
         taken = self._database.write(reclaim)
         if taken:
@@ -256,7 +257,8 @@ class Engine:
     def _drive(self, entry: Entry) -> None:
         """Run steps until the rotation rests, is lost, or the engine stops."""
         try:
-            self._driver.drive(entry)
+            rest = self._driver.drive(entry)
+            self._claims.tell(rest.place, reached=not is_away(rest.rotation))
         except Fenced:
             _log.info("rotation.lost", secret_id=entry.secret_id)
             self._guarded(lambda: self._let_go(entry), None)

@@ -56,12 +56,20 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The audit path of the leaf at `index` (section 2.1.1), the nearest first."""
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion(leaves[:split], index), root(leaves[split:])]
-    return [*inclusion(leaves[split:], index - split), root(leaves[:split])]
+    return inclusions(leaves, [index])[0]
+
+
+def inclusions(leaves: Sequence[bytes], indexes: Iterable[int]) -> list[list[bytes]]:
+    """The audit paths of several leaves, for which the tree is built once: of each level, what has no pair moves up."""
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        above = [node(below[place], below[place + 1]) for place in range(0, len(below) - 1, 2)]
+        levels.append([*above, below[-1]] if len(below) % 2 else above)
+    return [
+        [level[place ^ 1] for height, level in enumerate(levels) if (place := index >> height) ^ 1 < len(level)]
+        for index in indexes
+    ]
 
 
 def consistency(leaves: Sequence[bytes], before: int) -> list[bytes]:

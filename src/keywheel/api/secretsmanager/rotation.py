@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change, checked_token
+from keywheel.api.rooms import Rooms, asker, change, checked_token
 from keywheel.api.secretsmanager import shapes as s
 from keywheel.db.statement import Tx
 from keywheel.errors import AccessDenied, InvalidParameter, UnsupportedOperation
@@ -31,7 +31,8 @@ def rotate_secret(rooms: Rooms, caller: Caller, request: s.RotateSecretRequest) 
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.RotateSecretResponse:
         immediately = request.rotate_immediately is not False
-        version = rooms.rotations.start(tx, secret, token, configuration, now, immediately=immediately)
+        by = asker(caller)
+        version = rooms.rotations.start(tx, secret, token, configuration, now, immediately=immediately, by=by)
         return s.RotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
 
     try:
@@ -48,7 +49,7 @@ def cancel_rotate_secret(
     """Turn rotation off, and stop one that is under way."""
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.CancelRotateSecretResponse:
-        version = rooms.rotations.cancel(tx, secret, now)
+        version = rooms.rotations.cancel(tx, secret, now, asker(caller))
         return s.CancelRotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
 
     return change(rooms, caller, request.secret_id, work)

@@ -1,0 +1,213 @@
+"""A minute of chaos in every test run; `make chaos` takes twenty. And what it is made of, one by one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.__main__ import chaos
+from tests.chaos.gates import CUT, STALLED, Gates
+from tests.chaos.plan import Fault, Kind, plan
+from tests.chaos.register import Register
+from tests.chaos.verdict import Held, Note, broken_fences, done_twice, is_password_of, unfinished
+
+SEED = 365  # whose first twelve faults are of all nine kinds
+LEASE = 4.0
+
+
+def test_a_minute_of_chaos_loses_nothing() -> None:
+    """Every promise is kept, and engines were really hit while they rotated, and others took over from them."""
+    seen = chaos(46.0, secrets=300, roles=24, seed=SEED, lease=LEASE, reads=20.0, rotations=20.0)
+    print(seen)
+    assert list(seen.violations) == []
+    assert {each.fault.kind for each in seen.struck} == set(Kind)
+    assert sum(bool(each.tokens) for each in seen.struck) > len(seen.struck) // 2
+    assert len(seen.done) > 2 * seen.roles
+    assert seen.samples > 100
+    assert seen.kept > 20
+
+
+# --- the plan
+
+
+def together(faults: list[Fault], fault: Fault) -> list[Fault]:
+    return [each for each in faults if each is not fault and each.begin < fault.end and fault.begin < each.end]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_never_hits_everybody_for_long(seed: int) -> None:
+    """Two replicas at a time at the most; what hits all is short and alone; the way to the target is shut once."""
+    faults = plan(seed, 600.0, 10.0)
+    assert {fault.kind for fault in faults} == set(Kind)
+    for fault in faults:
+        others = together(faults, fault)
+        assert fault.replica not in {each.replica for each in others}
+        assert all(
+            len({fault.replica, one.replica, two.replica}) < 3 for one in others for two in together(others, one)
+        )
+        assert not (others and fault.kind.spares_no_one)
+        assert not (fault.kind.is_of_target and any(each.kind.is_of_target for each in others))
+        assert fault.end <= 600.0
+
+
+def test_the_same_seed_draws_the_same_plan() -> None:
+    """So that a run can be looked at again."""
+    assert plan(1, 300.0, 10.0) == plan(1, 300.0, 10.0)
+    assert plan(1, 300.0, 10.0) != plan(2, 300.0, 10.0)
+
+
+# --- the gates
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that says what it hears."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while piece := connection.recv(100):
+                connection.sendall(piece)
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def through(gates: Gates) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gates.ports["g"]), timeout=10.0)
+
+
+def test_a_stalled_gate_delivers_late(echo: int) -> None:
+    """What was sent meanwhile, by whom was connected and by whom came later, arrives when it opens."""
+    with Gates({"g": echo}) as gates, through(gates) as before:
+        before.sendall(b"1")
+        assert before.recv(1) == b"1"
+        gates.shut("g", STALLED)
+        with through(gates) as later:
+            for each in (before, later):
+                each.sendall(b"2")
+                each.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    each.recv(1)
+                each.settimeout(10.0)
+            gates.open("g")
+            assert [before.recv(1), later.recv(1)] == [b"2", b"2"]
+
+
+def test_a_cut_gate_ends_what_is_open_and_lets_nobody_in(echo: int) -> None:
+    """Until it opens."""
+    with Gates({"g": echo}) as gates, through(gates) as before:
+        before.sendall(b"1")
+        assert before.recv(1) == b"1"
+        gates.shut("g", CUT)
+        with through(gates) as later:
+            assert [ends(before), ends(later)] == [True, True]
+        gates.open("g")
+        with through(gates) as after:
+            after.sendall(b"3")
+            assert after.recv(1) == b"3"
+
+
+def ends(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_gate_is_shut_for_some_processes_only(echo: int) -> None:
+    """Whose a connection is, is found out."""
+    with Gates({"g": echo}) as gates, through(gates) as ours:
+        gates.shut("g", CUT, only=[1])
+        ours.sendall(b"1")
+        assert ours.recv(1) == b"1"
+        gates.shut("g", CUT, only=[os.getpid()])
+        assert ends(ours)
+
+
+# --- what is checked
+
+NOTES = [
+    Note(1, 7, "a", 0, "create", "RotationStarted", 0.0),
+    Note(2, 7, "a", 1, "create", "StepDone", 0.0),
+    Note(3, 7, "a", 2, "set", "StepDone", 0.0),
+    Note(4, 7, "a", 2, "test", "StepDone", 0.0),
+    Note(5, 7, "a", 2, "finish", "RotationSucceeded", 0.0),
+]
+HELD = [Held(7, 1, "one"), Held(7, 1, "one fenced at 1"), Held(7, 2, "two")]
+
+
+def test_what_is_right_is_not_blamed() -> None:
+    """A rotation that was taken over."""
+    assert list(broken_fences(NOTES, HELD)) == []
+    assert list(done_twice(NOTES)) == []
+    assert list(unfinished(NOTES, {"a": "s"})) == []
+
+
+def test_a_step_behind_a_later_claim_is_found() -> None:
+    """A worker saved its step though somebody else had taken over."""
+    assert list(broken_fences([*NOTES, Note(6, 7, "b", 1, "set", "StepDone", 0.0)], HELD))
+
+
+def test_two_engines_with_one_claim_are_found() -> None:
+    """And so is a fence that was given again."""
+    assert list(broken_fences([], [*HELD, Held(7, 2, "three")]))
+    assert list(broken_fences([], [*HELD, Held(7, 1, "one")]))
+
+
+def test_a_rotation_that_was_done_twice_is_found() -> None:
+    """Also one step of it; after it was rolled back, that is right."""
+    assert list(done_twice([*NOTES, Note(6, 7, "a", 3, "finish", "RotationSucceeded", 0.0)]))
+    assert list(done_twice([*NOTES, Note(6, 7, "a", 3, "set", "StepDone", 0.0)]))
+    back = Note(6, 7, "a", 3, "repair", "RolledBack", 0.0)
+    assert list(done_twice([*NOTES, back, Note(7, 7, "a", 4, "set", "StepDone", 0.0)])) == []
+
+
+def test_a_rotation_that_was_promised_and_never_done_is_found() -> None:
+    """By its token."""
+    assert list(unfinished(NOTES, {"a": "s", "b": "s"}))
+
+
+def test_a_password_is_told_by_its_verifier() -> None:
+    """As PostgreSQL keeps it."""
+    salt = b"sixteen bytes...".ljust(16)
+    key = hmac.digest(hashlib.pbkdf2_hmac("sha256", b"right", salt, 4096), b"Client Key", "sha256")
+    stored = base64.b64encode(hashlib.sha256(key).digest()).decode()
+    verifier = f"SCRAM-SHA-256$4096:{base64.b64encode(salt).decode()}${stored}:c2VydmVy"
+    assert is_password_of(verifier, "right")
+    assert not is_password_of(verifier, "wrong")
+    assert not is_password_of("md5", "right")
+
+
+def test_a_write_that_was_answered_and_lost_is_found() -> None:
+    """What nobody answered may be read or not; what was answered, or something newer, must be."""
+    register = Register()
+    first, second = register.begin("s"), register.begin("s")
+    register.answered("s", second)
+    least = register.least("s")
+    assert register.allows("s", second, least)
+    assert register.allows("s", first, least)  # done late
+    assert not register.allows("s", 0, least)
+    register.answered("s", first)
+    third = register.begin("s")
+    register.refused("s", third)
+    assert not register.allows("s", 4, register.least("s"))
