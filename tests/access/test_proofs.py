@@ -58,6 +58,23 @@ def test_the_earliest_checkpoint_that_counts_them_all_is_taken(ledger: Path) -> 
         assert proof["checkpoint"]["note"].split("\n")[2] == str(size)
 
 
+def test_a_ledger_is_proved_to_continue_each_checkpoint_of_before(ledger: Path) -> None:
+    """The newest has nothing to be proved by; another history does not continue it."""
+    *old, newest = (ledger / "api-1" / "checkpoints.jsonl").read_text().splitlines()
+    assert len(old) == 2
+    for line, size in zip(old, (10, 25), strict=True):
+        proof = proofs.continued(ledger, line)
+        assert proof is not None
+        assert f"The {size} entries of stream api-1" in verifier.verify_proof(proof, PUBLIC)
+        with pytest.raises(ValueError, match="does not continue"):
+            verifier.verify_proof(proof | {"path": proof["path"][::-1]}, PUBLIC)
+    assert proofs.continued(ledger, newest) is None
+    with pytest.raises(ValueError, match="no checkpoint"):
+        proofs.continued(ledger, "{}")
+    with pytest.raises(FileNotFoundError):
+        proofs.continued(ledger, newest.replace("api-1", "api-2"))
+
+
 def test_what_is_not_signed_is_found_without_a_proof(ledger: Path) -> None:
     """Also where there is no checkpoint yet."""
     assert [one.proof for one in find(ledger, 33, 39)] == [None, None]

@@ -8,8 +8,8 @@ import pytest
 
 from keywheel.clock import from_epoch
 from keywheel.errors import TargetRefused
-from keywheel.rotation.engine import grace_of
 from keywheel.rotation.machine import Step
+from keywheel.rotation.rules import grace_of
 from keywheel.secrets.labels import CURRENT, PREVIOUS
 from tests.support.account import ALTERNATING_USERS, SCOPE, SINGLE_USER, Account, function_arn
 from tests.support.memory_target import MemoryTarget

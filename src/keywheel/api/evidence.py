@@ -12,7 +12,6 @@ from keywheel.api.rooms import Rooms
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidRequest, ResourceNotFound
 from keywheel.rotation import controls, evidence, particulars, rows
-from keywheel.rotation.engine import ends_sessions
 from keywheel.rotation.evidence import STARTED, SUCCEEDED, Record, Told
 from keywheel.rotation.machine import Rotation
 from keywheel.rotation.outbox import event_id
@@ -100,6 +99,6 @@ def _record(rooms: Rooms, tx: Tx, secret: Secret, first: int, token: str) -> Rec
         told=told,
         state=Rotation() if entry is None else entry.rotation,
         labels=rooms.secrets.labels(tx, secret),
-        policy_now=particulars.policy_of(secret, ends_sessions=ends_sessions(secret)),
+        policy_now=particulars.policy_of(secret),
         created={version.version_id: version.created for version in found if version is not None},
     )

@@ -66,13 +66,26 @@ def export(house: House, out: Path) -> None:
 
 
 @audit.command()
-@click.argument("event_id")
+@click.argument("event_id", required=False)
+@click.option(
+    "--since",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A kept checkpoint (the last line): prove that the ledger of today continues it.",
+)
 @with_house
-def prove(house: House, event_id: str) -> None:
-    """Print a proof that the entry EVENT_ID stands in the ledger, for `verifier.py --proof`."""
+def prove(house: House, event_id: str | None, since: Path | None) -> None:
+    """Print a proof that the entry EVENT_ID stands in the ledger, for `verifier.py --proof`.
+
+    With --since, a proof that nothing before a checkpoint was changed, for whoever has only that checkpoint.
+    """
     from keywheel.access.audit import proofs
 
     ledger = _ledger(house)
+    if (event_id is None) == (since is None):
+        raise click.UsageError("Give an EVENT_ID, or --since.")
+    if since is not None:
+        _prove_since(ledger, since)
+        return
     wanted = f'"eventID":"{event_id}"'.encode()
     for found in proofs.find(ledger, lambda line: wanted in line):
         if found.proof is None:
@@ -80,6 +93,19 @@ def prove(house: House, event_id: str) -> None:
         print_json(found.proof)
         return
     raise ConfigurationError(f"There is no entry {event_id} in {ledger}.", hint="`eventID` is the request's id.")
+
+
+def _prove_since(ledger: Path, since: Path) -> None:
+    from keywheel.access.audit import proofs
+
+    lines = since.read_text(encoding="utf-8").split("\n")
+    try:
+        proof = proofs.continued(ledger, next((line for line in reversed(lines) if line), ""))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigurationError(f"{since}: {error}", hint="It is a line of DIR/audit/*/checkpoints.jsonl.") from None
+    if proof is None:
+        raise ConfigurationError("The ledger has no newer checkpoint.", hint="`keywheel audit verify --checkpoint`.")
+    print_json(proof)
 
 
 def _ledger(house: House) -> Path:

@@ -28,10 +28,11 @@ from keywheel.errors import (
     TargetUnavailable,
 )
 from keywheel.rotation import machine, particulars, rows, sentinel
-from keywheel.rotation.engine import Rotations, ends_sessions
+from keywheel.rotation.engine import Rotations
 from keywheel.rotation.machine import WIRE_STEPS, Failure, Outcome, Rotation, Step
 from keywheel.rotation.particulars import Particulars
 from keywheel.rotation.rows import Entry
+from keywheel.rotation.rules import ends_sessions
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
 from keywheel.rotation.steps import CURRENT, Terms, run_step

@@ -20,6 +20,7 @@ from keywheel.rotation import machine, particulars, rows
 from keywheel.rotation.machine import Failure, Rotation, Step
 from keywheel.rotation.particulars import Asker, Particulars
 from keywheel.rotation.rows import Entry, Note
+from keywheel.rotation.rules import due_in, grace_of, next_window
 from keywheel.schedule import RotationRules, Window
 from keywheel.secrets import labels as staging
 from keywheel.secrets.labels import CURRENT, PENDING
@@ -27,10 +28,6 @@ from keywheel.secrets.ledger import Change, Secrets
 from keywheel.secrets.rows import Secret
 
 IN_PROGRESS = "A previous rotation isn't complete. That rotation will be reattempted."
-GRACE_TAG = "keywheel:grace-period"
-SESSIONS_TAG = "keywheel:end-sessions"
-_GRACE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_LONGEST_GRACE = 36_500 * 86_400  # seconds; what is longer is never
 
 Effect = Callable[[Tx, Secret], None]
 
@@ -49,39 +46,6 @@ class Configuration:
     rules: RotationRules | None = None
     external_metadata: str | None = None
     external_role: str | None = None
-
-
-def rules_of(secret: Secret) -> RotationRules:
-    """The rotation rules that a secret keeps."""
-    return RotationRules(secret.rotation_days, secret.rotation_expression, secret.rotation_duration)
-
-
-def grace_of(secret: Secret, default: timedelta | None) -> timedelta | None:
-    """How long after finish the old credential is retired: the secret's tag, else the strategy's own.
-
-    The tag `keywheel:grace-period` holds a number and a unit (`90s`, `30m`, `12h`, `7d`) or `never`.
-    """
-    text = json.loads(secret.tags).get(GRACE_TAG)
-    if text is None:
-        return default
-    number, unit = text[:-1], text[-1:]
-    if unit not in _GRACE_UNITS or not number.isascii() or not number.isdigit():
-        return None if text == "never" else default
-    seconds = int(number) * _GRACE_UNITS[unit]
-    return timedelta(seconds=seconds) if seconds <= _LONGEST_GRACE else None
-
-
-def ends_sessions(secret: Secret) -> bool:
-    """Whether retiring an old credential ends the sessions it opened: the tag `keywheel:end-sessions` is `true`."""
-    return bool(json.loads(secret.tags).get(SESSIONS_TAG) == "true")
-
-
-def next_window(secret: Secret, now: datetime, *, last_rotated: datetime | None) -> Window | None:
-    """The next window of a secret's schedule; None when it has none, or rotation is off."""
-    if not secret.rotation_enabled:
-        return None
-    configured = from_epoch(secret.rotation_configured or secret.created)
-    return rules_of(secret).schedule().next_window(now, configured=configured, last_rotated=last_rotated)
 
 
 class Rotations:
@@ -126,7 +90,7 @@ class Rotations:
         secret = self._configure(tx, secret, configuration, now)
         window = self._next_start(tx, secret, now)
         at = to_epoch(now)
-        rotation = replace(Rotation() if entry is None else entry.rotation, due=_due(secret, window))
+        rotation = replace(Rotation() if entry is None else entry.rotation, due=due_in(secret, window))
         if immediately:
             self._secrets.reserve(tx, secret, token, now)
             rotation = machine.begin(rotation, token, window_end=at + machine.MANUAL_WINDOW, now=at)
@@ -139,7 +103,7 @@ class Rotations:
         self._show_next(tx, secret, window, now)
         if rotation.in_progress:
             event = "RotationStarted" if immediately else "TestRotationStarted"
-            self._note(tx, secret, rotation, event, now, detail=_of_start(secret, particulars.ASKED, by))
+            self._note(tx, secret, rotation, event, now, detail=particulars.of_start(secret, particulars.ASKED, by))
         return token
 
     def nudge(self, tx: Tx, secret: Secret, now: datetime) -> None:
@@ -168,7 +132,7 @@ class Rotations:
         if secret is None or secret.deleted is not None or entry is None or entry.holder is not None:
             return
         window = self._next_start(tx, secret, now)
-        rotation = replace(entry.rotation, due=_due(secret, window))
+        rotation = replace(entry.rotation, due=due_in(secret, window))
         if rotation.failed:
             rotation = machine.give_up(rotation, due=rotation.due, now=to_epoch(now))
         elif not rotation.in_progress:
@@ -226,7 +190,7 @@ class Rotations:
     def _reschedule(self, tx: Tx, secret: Secret, entry: Entry, now: datetime) -> None:
         """A value put by hand counts as a rotation for the schedule."""
         window = next_window(secret, now, last_rotated=now)
-        self._take_away(tx, entry, machine.settle(replace(entry.rotation, due=_due(secret, window))), now)
+        self._take_away(tx, entry, machine.settle(replace(entry.rotation, due=due_in(secret, window))), now)
         self._show_next(tx, secret, window, now)
 
     def _stop(self, tx: Tx, secret: Secret, entry: Entry, event: str, now: datetime, by: Asker | None = None) -> Entry:
@@ -251,7 +215,7 @@ class Rotations:
         secret = self._own(tx, entry)
         window = next_window(secret, now, last_rotated=self._counted(tx, secret))
         following = self._next_start(tx, secret, now)
-        rotation = replace(entry.rotation, due=_due(secret, following))
+        rotation = replace(entry.rotation, due=due_in(secret, following))
         at = to_epoch(now)
         closes = None if window is None or window.opens > now else to_epoch(window.closes)
         end = at + machine.MANUAL_WINDOW if closes is None else closes
@@ -265,7 +229,7 @@ class Rotations:
             return self._keep(tx, entry, postponed, now)
         token = str(uuid.uuid4())
         begun = machine.begin(rotation, token, window_end=end, now=at)
-        why = _of_start(secret, particulars.SCHEDULE)
+        why = particulars.of_start(secret, particulars.SCHEDULE)
         self._note(tx, secret, begun, "RotationStarted", now, fence=entry.fence, detail=why)
         kept = self._keep(tx, entry, begun, now)  # first: the ledger's watcher then knows the token
         self._secrets.reserve(tx, secret, token, now)
@@ -278,7 +242,7 @@ class Rotations:
             return self._keep(tx, entry, rotation, now)
         token = str(uuid.uuid4())
         anew = replace(rotation, step=Step.CREATE, token=token, failure=None)
-        why = _of_start(secret, particulars.ANOTHER_VALUE, instead_of=rotation.token)
+        why = particulars.of_start(secret, particulars.ANOTHER_VALUE, instead_of=rotation.token)
         self._note(tx, secret, anew, "RotationStarted", now, fence=entry.fence, detail=why)
         kept = self._keep(tx, entry, replace(anew, failure=rotation.failure), now)
         self._secrets.reserve(tx, secret, token, now)
@@ -307,7 +271,7 @@ class Rotations:
             effect(tx, secret)
         before = entry.rotation
         if rotation.failed:  # its window may be over by now
-            due = _due(secret, self._next_start(tx, secret, now))
+            due = due_in(secret, self._next_start(tx, secret, now))
             rotation = machine.give_up(rotation, due=due, now=to_epoch(now))
         event = _event(before, rotation)
         self._note(tx, secret, replace(before, failure=rotation.failure), event, now, fence=entry.fence, detail=seen)
@@ -351,7 +315,7 @@ class Rotations:
         rotation = machine.finished(
             retiring=old,
             retire_at=None if allowed is None or old is None else to_epoch(now + allowed),
-            due=_due(secret, window),
+            due=due_in(secret, window),
             now=to_epoch(now) if retires else None,
             verify_at=min(checks, default=None),
         )
@@ -520,15 +484,6 @@ class Rotations:
             raise InvalidParameter(
                 "Operation not permitted on a replica secret. Call must be made in primary secret's region."
             )
-
-
-def _of_start(secret: Secret, cause: str, by: Asker | None = None, *, instead_of: str | None = None) -> Particulars:
-    return particulars.of_start(secret, cause, by, ends_sessions=ends_sessions(secret), instead_of=instead_of)
-
-
-def _due(secret: Secret, window: Window | None) -> float | None:
-    """When a rotation starts in `window`."""
-    return None if window is None else to_epoch(window.due(secret.arn))
 
 
 def _event(before: Rotation, after: Rotation) -> str:

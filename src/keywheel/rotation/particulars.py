@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.rotation.machine import Rotation, Step
+from keywheel.rotation.rules import ends_sessions
 from keywheel.rotator import Logins, Strategy
 from keywheel.secrets.rows import Secret
 
@@ -42,16 +43,14 @@ def iso_of(seconds: float | None) -> str | None:
     return None if seconds is None else iso(from_epoch(seconds))
 
 
-def of_start(
-    secret: Secret, cause: str, by: Asker | None, *, ends_sessions: bool, instead_of: str | None = None
-) -> Particulars:
+def of_start(secret: Secret, cause: str, by: Asker | None = None, *, instead_of: str | None = None) -> Particulars:
     """Why a rotation begins, who asked for it, and the policy that is in force then."""
     return _known(
         {
             "Cause": cause,
             "InsteadOf": instead_of,
             **of_asker(by),
-            "Policy": policy_of(secret, ends_sessions=ends_sessions),
+            "Policy": policy_of(secret),
         }
     )
 
@@ -61,7 +60,7 @@ def of_asker(by: Asker | None) -> Particulars:
     return {} if by is None else {"AskedBy": by.arn, "AccessKeyId": by.access_key_id}
 
 
-def policy_of(secret: Secret, *, ends_sessions: bool) -> dict[str, object]:
+def policy_of(secret: Secret) -> dict[str, object]:
     """The rotation rules of a secret, and its rotator."""
     return _known(
         {
@@ -70,7 +69,7 @@ def policy_of(secret: Secret, *, ends_sessions: bool) -> dict[str, object]:
             "ScheduleExpression": secret.rotation_expression,
             "Duration": secret.rotation_duration,
             "Configured": iso_of(secret.rotation_configured),
-            "EndSessions": ends_sessions,
+            "EndSessions": ends_sessions(secret),
         }
     )
 

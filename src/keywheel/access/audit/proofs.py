@@ -7,6 +7,7 @@ counts it all, else by the newest; what comes after that is not signed yet.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,42 @@ def find(ledger: Path, wanted: Callable[[bytes], bool]) -> Iterator[Found]:
     for directory in sorted(path for path in ledger.iterdir() if path.is_dir()):
         hits: dict[int, bytes] = {}
         leaves: list[bytes] = []
-        for path in sorted(directory.glob("[0-9]*.jsonl")):
-            whole, newline, _ = path.read_bytes().rpartition(b"\n")
-            for line in whole.split(b"\n") if newline else ():
-                if wanted(line):
-                    hits[len(leaves)] = line
-                leaves.append(merkle.leaf(line))
+        for line in _lines(directory):
+            if wanted(line):
+                hits[len(leaves)] = line
+            leaves.append(merkle.leaf(line))
         if hits:
             yield from _proved(directory, hits, leaves)
+
+
+def continued(ledger: Path, old: str) -> dict[str, Any] | None:
+    """The proof that a stream's newest checkpoint continues the checkpoint `old`; None when there is nothing newer.
+
+    Raises:
+        ValueError: `old` is no checkpoint.
+        FileNotFoundError: the ledger has no such stream.
+    """
+    try:
+        kept = json.loads(old)
+        _, stream, size, *_ = kept["note"].split("\n")
+        before = int(size)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("It is no checkpoint.") from None
+    directory = ledger / stream.rpartition("/")[2]
+    newest, now = _checkpoint(directory, sys.maxsize)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"The ledger has no stream {stream}.")
+    if now <= before:
+        return None
+    path = merkle.consistency([merkle.leaf(line) for line in _lines(directory)][:now], before)
+    return {"old": kept, "path": [step.hex() for step in path], "checkpoint": newest}
+
+
+def _lines(directory: Path) -> Iterator[bytes]:
+    """Every whole line of a stream, the oldest first."""
+    for path in sorted(directory.glob("[0-9]*.jsonl")):
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        yield from whole.split(b"\n") if newline else ()
 
 
 def _proved(directory: Path, hits: dict[int, bytes], leaves: list[bytes]) -> Iterator[Found]:

@@ -15,7 +15,7 @@ from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidParameter, ResourceNotFound, UnsupportedOperation
 from keywheel.keys.keyring import DEFAULT_ALIAS
-from keywheel.rotation.engine import rules_of
+from keywheel.rotation.rules import rules_of
 from keywheel.secrets.filters import Filter
 from keywheel.secrets.ledger import Draft
 from keywheel.secrets.listing import Order
