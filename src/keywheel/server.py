@@ -237,8 +237,18 @@ def _engine_name(lock: int) -> str:
     return f"engine-{uuid.uuid5(uuid.UUID(start), f'{socket.gethostname()} {file.st_dev} {file.st_ino}')}"
 
 
+class _Libraries(logging.Handler):
+    """What a library has to say, without its words: they may quote what a client sent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        error = None if kind is None else kind.__name__
+        structlog.get_logger("keywheel.server").error("library", logger=record.name, error=error)
+
+
 def log_to_stderr(level: str) -> None:
     """One JSON object a line. Only ids, codes and class names are ever logged."""
+    logging.basicConfig(handlers=[_Libraries(logging.ERROR)], level=logging.ERROR, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

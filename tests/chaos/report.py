@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Chaos:
 
     def recovery(self, kind: Kind) -> Recovery:
         """The times of all faults of a kind."""
-        instants = sorted(self.done.values())
+        instants, answered = sorted(self.done.values()), self._answered()
         next_done, pause, taken_over, reads = [], [], [], []
         for each in self.struck:
             if each.fault.kind is not kind:
@@ -65,27 +66,35 @@ class Chaos:
             pause.append(max(later - earlier for earlier, later in pairwise(during)))
             taken_over += [at - each.begin for token in each.tokens if (at := self.done.get(token, 0.0)) > each.begin]
             if kind.hits_reads:
-                reads += self._reads_after(each)
+                reads += _wait(answered, each)
         return Recovery(next_done, pause, taken_over, reads)
 
-    @property
     def unaided(self) -> Counter[str]:
-        """Reads without a value at a replica that no fault had hit, by their codes."""
-        return Counter(read.code for read in self.reads if read.code is not None and not self._explained(read))
+        """Reads without a value at a replica that no fault had hit, by their codes.
 
-    def _explained(self, read: Read) -> bool:
-        """Whether a fault is to blame: until the first read at that replica that is answered afterwards."""
-        return any(
-            (each.fault.kind.spares_no_one or each.fault.replica == read.replica)
-            and each.begin <= read.at
-            and read.at - read.took <= each.end + next(iter(self._reads_after(each)), 0.0) + _SLACK
-            for each in self.struck
+        A fault is to blame until the first read that is answered afterwards where it had struck.
+        """
+        answered = self._answered()
+        spans = [(each, each.end + next(iter(_wait(answered, each)), 0.0) + _SLACK) for each in self.struck]
+        return Counter(
+            read.code
+            for read in self.reads
+            if read.code is not None
+            and not any(
+                each.begin <= read.at
+                and read.at - read.took <= until
+                and (each.fault.kind.spares_no_one or each.fault.replica == read.replica)
+                for each, until in spans
+            )
         )
 
-    def _reads_after(self, struck: Struck) -> list[float]:
-        """How long after a fault the first read was answered where it had struck, if there was one."""
-        here = (read for read in self.reads if read.code is None and read.replica == struck.fault.replica)
-        return [read.at - struck.end for read in here if read.at >= struck.end][:1]
+    def _answered(self) -> dict[int, list[float]]:
+        """When reads were answered, by replica."""
+        found: dict[int, list[float]] = {}
+        for read in self.reads:
+            if read.code is None:
+                found.setdefault(read.replica, []).append(read.at)
+        return {replica: sorted(instants) for replica, instants in found.items()}
 
     def __str__(self) -> str:
         count = len(self.done)
@@ -93,7 +102,7 @@ class Chaos:
         took = sorted(read.took for read in good) or [0.0]
         hit = {each.fault.kind for each in self.struck}
         asked, writes = dict(self.asked), dict(self.writes)
-        unaided = f"{sum(self.unaided.values())} {dict(self.unaided) or ''}".rstrip()
+        unaided = f"{sum(self.unaided().values())} {dict(self.unaided()) or ''}".rstrip()
         lines = [
             f"seed {self.seed}: {self.seconds:.0f} s, {self.secrets} secrets, {self.roles} live roles, "
             f"leases of {self.lease:.0f} s; {len(self.struck)} faults.",
@@ -120,6 +129,13 @@ class Chaos:
                 lines.append(f"| {kind} | {times} | " + " | ".join(cells) + " |")
         lines += ["", f"**{len(self.violations)} violations**"]
         return "\n".join(lines)
+
+
+def _wait(answered: Mapping[int, Sequence[float]], struck: Struck) -> list[float]:
+    """How long after a fault the first read was answered where it had struck, if there was one."""
+    instants = answered.get(struck.fault.replica, [])
+    first = bisect_left(instants, struck.end)
+    return [at - struck.end for at in instants[first : first + 1]]
 
 
 def _times(seconds: Sequence[float]) -> str:

@@ -131,6 +131,8 @@ def notes_of(site: Site) -> list[Note]:
 
 def violations(site: Site, load: Load, notes: list[Note]) -> Iterator[str]:
     """Everything that does not hold."""
+    if not load.told.accepted or not load.register.written:
+        yield "nothing was rotated, or nothing was written: there was no load"
     yield from (f"not at rest: {each}" for each in unrest(site))
     yield from broken_fences(notes, [Held(*row) for row in site.asked_store(_HOLDS)])
     yield from done_twice(notes)

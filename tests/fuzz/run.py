@@ -81,11 +81,19 @@ def abuse(server: KeywheelServer, *, count: int, seed: int) -> Abuse:
         wrong.append(f"{more} descriptors were left open")
     log = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
     marks = (*_IN_NO_LOG, secret.reveal())
-    wrong += [f"log: {line[:300]}" for line in log if any(mark in line for mark in marks)][:20]
+    wrong += [f"log: {line[:300]}" for line in log if any(mark in line for mark in marks) or not _is_json(line)][:20]
     found.kinds += warm.kinds
     found.answered += warm.answered
     found.ordinary += warm.ordinary
     return Abuse(found, wrong, grown, more, time.monotonic() - begun)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _more(before: dict[int, Vitals], after: dict[int, Vitals], pid: int) -> int:
