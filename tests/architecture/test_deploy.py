@@ -92,11 +92,13 @@ def deploy(tmp_path: Path) -> Path:
 
 
 def test_what_is_in_the_repository_keeps_every_rule() -> None:
+    """Files, options and settings of `deploy/` are those of this version."""
     assert breaches(ROOT / "deploy") == []
 
 
 @pytest.mark.parametrize(("file", "right", "wrong", "expected"), SPOILED, ids=[f"{e[0]}: {e[3]}" for e in SPOILED])
 def test_a_broken_copy_is_found(deploy: Path, file: str, right: str, wrong: str, expected: str) -> None:
+    """Each rule is one that can be broken, and is told by its words."""
     text = (deploy / file).read_text(encoding="utf-8")
     assert right in text
     (deploy / file).write_text(text.replace(right, wrong), encoding="utf-8")
@@ -105,6 +107,7 @@ def test_a_broken_copy_is_found(deploy: Path, file: str, right: str, wrong: str,
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here to ask")
 def test_systemd_itself_finds_a_wrong_entry(deploy: Path) -> None:
+    """Where it is there, it is asked too."""
     unit = deploy / "systemd" / "keywheel.service"
     unit.write_text(unit.read_text(encoding="utf-8").replace("KillMode=mixed", "KillMode=some"), encoding="utf-8")
     assert "keywheel.service" in "\n".join(breaches(deploy))

@@ -14,8 +14,11 @@ import pytest
 
 from tests.chaos.__main__ import chaos
 from tests.chaos.gates import CUT, STALLED, Gates
+from tests.chaos.load import AWAY, Read
+from tests.chaos.monkey import Struck
 from tests.chaos.plan import Fault, Kind, plan
 from tests.chaos.register import Register
+from tests.chaos.report import Chaos
 from tests.chaos.verdict import Held, Note, broken_fences, done_twice, is_password_of, unfinished
 
 SEED = 365  # whose first twelve faults are of all nine kinds
@@ -211,3 +214,18 @@ def test_a_write_that_was_answered_and_lost_is_found() -> None:
     third = register.begin("s")
     register.refused("s", third)
     assert not register.allows("s", 4, register.least("s"))
+
+
+def test_the_report_tells_how_long_it_took() -> None:
+    """Until work was done again, from the fault's beginning; until reads were answered, from its end."""
+    struck = Struck(Fault(Kind.KILL, 1, 10.0, 20.0), 10.0, 20.0, ("held", "lost"))
+    reads = [Read(12.0, 1, 0.1, AWAY), Read(23.0, 1, 0.1, None), Read(5.0, 1, 0.1, None), Read(21.0, 0, 0.1, AWAY)]
+    done = {"before": 9.0, "other": 13.0, "held": 18.0}
+    seen = Chaos(
+        seed=1, seconds=30.0, lease=4.0, secrets=1, roles=1, struck=[struck], reads=reads, asked={}, writes={},
+        done=done, samples=1, kept=1, outages=[], settled=1.0, events={}, logged={}, violations=[],
+    )  # fmt: skip
+    found = seen.recovery(Kind.KILL)
+    assert (found.next_done, found.pause, found.taken_over, found.reads) == ([3.0], [5.0], [8.0], [3.0])
+    assert seen.unaided() == {AWAY: 1}
+    assert "| replica killed | 1 | 3.0, at most 3.0 |" in str(seen)

@@ -340,7 +340,7 @@ def test_a_purge_leaves_nothing_but_the_journal(account: Account) -> None:
     account.rotated("app", SINGLE_USER)
     account.delete("app", force=True)
     left = {name for name, lines in account.dump().items() if lines}
-    assert left - {"kms_key", "kms_alias", "backing_key", "installation"} == {"journal", "slot"}
+    assert left - {"kms_key", "kms_alias", "backing_key", "installation", "schema_floor"} == {"journal", "slot"}
 
 
 # --- retention -----------------------------------------------------------------------------------------------------
