@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -168,6 +169,34 @@ def test_a_read_that_lost_its_connection_is_no_defect(database: PostgresDatabase
         tx.execute(end, {})
     with pytest.raises(psycopg.errors.DivisionByZero), database.read() as tx:
         tx.execute("SELECT 1 / 0", {})
+
+
+def sleep_in(tx: Tx, postgres: PostgresServer, then: str) -> None:
+    """Be idle in a transaction until the server has ended it, as a frozen machine is; and go on."""
+    pid = tx.execute("SELECT pg_backend_pid()", {}).fetchone()[0]
+    tx.execute("SET LOCAL idle_in_transaction_session_timeout = 1", {})
+    end = time.monotonic() + 30.0
+    while postgres.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]):
+        assert time.monotonic() < end, "the server has not ended the session"
+    tx.execute(then, {})
+
+
+def test_whoever_slept_in_a_transaction_is_told_that_it_is_lost(
+    database: PostgresDatabase, postgres: PostgresServer
+) -> None:
+    """Nothing of it was done: a read says that the store was away, and a write is run again."""
+    with pytest.raises(StoreAway), database.read() as tx:
+        sleep_in(tx, postgres, "SELECT 1")
+    runs: list[int] = []
+
+    def work(tx: Tx) -> None:
+        runs.append(1)
+        notes.write(tx, f"run {len(runs)}")
+        if len(runs) == 1:
+            sleep_in(tx, postgres, "SELECT 1")
+
+    database.write(work)
+    assert notes.all_of(database) == ["run 2"]
 
 
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(

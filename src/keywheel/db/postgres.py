@@ -38,8 +38,10 @@ _ATTEMPTS = 6
 # What is run again, after so many seconds: a serialization failure; a deadlock, when the other one has gone on, or both
 # would meet again; a name that somebody else just took, to see it.
 _CONFLICTS = {"40001": 0.0, "40P01": 0.1, "23505": 0.0}
-# How a lost connection is told: without a code by libpq; a shutdown, a crash, a start; a primary that is one no longer.
-_LOST = {None, "57P01", "57P02", "57P03", "08000", "08003", "08006", "25006"}
+# How a lost connection is told: without a code by libpq; a shutdown, a crash, a start; a primary that is one no longer;
+# a transaction that the server ended because we slept in it.
+_LOST = {None, "57P01", "57P02", "57P03", "08000", "08003", "08006", "25006", "25P03"}
+_GONE = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _LOST_PAUSE = 0.1  # seconds, doubled each time: a server that is started again is waited for a moment
 _PATIENCE = 5.0  # seconds after which nothing is run again
 _ANSWER = 35.0  # seconds that an answer may take: longer than the server's own limit, so that it is heard first
@@ -213,7 +215,7 @@ class PostgresDatabase:
             try:
                 tx.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 yield tx
-            except psycopg.OperationalError as error:
+            except _GONE as error:
                 _raise_read_lost(error)
                 raise
             finally:
@@ -225,7 +227,7 @@ class PostgresDatabase:
         with self._session() as tx:
             try:
                 yield tx
-            except psycopg.OperationalError as error:
+            except _GONE as error:
                 _raise_read_lost(error)
                 raise
 
@@ -304,7 +306,7 @@ class PostgresDatabase:
         self._pool.dispose()
 
 
-def _raise_read_lost(error: psycopg.OperationalError) -> None:
+def _raise_read_lost(error: psycopg.Error) -> None:
     """Say so where an error means that the connection is gone: whoever reads may come again."""
     if error.sqlstate in _LOST:
         raise ReadLost(f"The PostgreSQL store went away while it was read ({type(error).__name__}).") from error
@@ -317,7 +319,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
     code = getattr(error, "sqlstate", None)
     if code in _CONFLICTS:
         return _CONFLICTS[code]
-    is_lost = isinstance(error, StoreAway | psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction)
+    is_lost = isinstance(error, (StoreAway, psycopg.errors.ReadOnlySqlTransaction, *_GONE))
     return _LOST_PAUSE * 2.0 ** (attempt - 1) if is_lost and code in _LOST else None
 
 
