@@ -51,9 +51,13 @@ class Place:
             self.init(*options)
         return caught.value
 
+    def files(self) -> list[Path]:
+        """What it made, without the audit ledger, which only grows."""
+        return [path for path in self.data.iterdir() if path.name != "audit"]
+
     def content(self) -> dict[str, bytes]:
         """Every file but SQLite's, and what the database says of keys."""
-        files = {path.name: path.read_bytes() for path in self.data.iterdir() if ".db" not in path.name}
+        files = {path.name: path.read_bytes() for path in self.files() if ".db" not in path.name}
         return files | {"access keys": repr(self.access_keys()).encode()}
 
     def access_keys(self, **options: Any) -> list[AccessKey]:
@@ -110,9 +114,9 @@ def test_what_it_makes_is_for_its_owner_alone(place: Place) -> None:
     """Whatever the umask is; a directory that was there is closed to others."""
     place.data.mkdir(parents=True, mode=0o755)
     place.init()
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.data.iterdir()}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.files()}
     assert modes == dict.fromkeys(["config", "credentials", "keywheel.db", "root.key"], 0o600)
-    assert stat.S_IMODE(place.data.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (place.data, place.data / "audit")] == [0o700, 0o700]
 
 
 def test_the_administrator_is_of_the_account_and_region_that_are_named(place: Place) -> None:
@@ -175,11 +179,11 @@ def test_a_crash_in_the_middle_is_made_good_by_doing_it_again(place: Place, cras
     place.init()
     for undo in CRASHES[crash]:
         undo(place.data)
-    kept = {path.name: path.read_bytes() for path in place.data.iterdir() if path.suffix != ".db"}
+    kept = {path.name: path.read_bytes() for path in place.files() if path.suffix != ".db"}
     assert place.init() != [NOTHING]
     assert place.is_ready()
     assert len(place.access_keys()) == 1
-    assert kept.items() <= {path.name: path.read_bytes() for path in place.data.iterdir()}.items()
+    assert kept.items() <= {path.name: path.read_bytes() for path in place.files()}.items()
     assert place.init() == [NOTHING]
 
 
@@ -311,7 +315,7 @@ def test_the_root_key_may_be_elsewhere(place: Place, tmp_path: Path) -> None:
 def test_the_database_may_be_postgresql(place: Place, postgresql_url: str) -> None:
     """Then there is none in the data directory."""
     place.init("--database", postgresql_url)
-    assert {path.name for path in place.data.iterdir()} == {"root.key", "credentials", "config"}
+    assert {path.name for path in place.files()} == {"root.key", "credentials", "config"}
     assert len(place.access_keys(database=postgresql_url)) == 1
     assert place.init("--database", postgresql_url) == [NOTHING]
 
