@@ -22,7 +22,7 @@ _marked = Statement(select(k.c.name + literal(": ") + k.c.key_id).where(k.c.name
 
 
 def alias(tx: Tx, name: str, key_id: str = "key") -> None:
-    _insert.run(tx, account="1", region="r", name=name, key_id=key_id)
+    _insert.run(tx, account="1", region="r", name=name, key_id=key_id, created=0.0, updated=0.0)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 
 metadata = MetaData(
@@ -64,6 +65,50 @@ access_key = Table(
     Column("role", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created", Double, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("used", Double),  # when it last signed a request, to the minute or so
+    Column("used_service", Text),
+    Column("used_region", Text),
+    Index(None, "account", "arn"),
+)
+
+principal = Table(
+    "principal",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # user or role
+    Column("name", Text, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("principal_id", Text, nullable=False),
+    Column("trust", Text),  # of a role: who may assume it
+    Column("longest", Integer),  # of a role: the longest session, in seconds
+    Column("created", Double, nullable=False),
+)
+
+identity_policy = Table(
+    "identity_policy",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("changed", Double, nullable=False),
+)
+
+access_session = Table(
+    "access_session",
+    metadata,
+    Column("access_key_id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("token", LargeBinary, nullable=False),  # a digest
+    Column("policy", Text),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Index(None, "expires"),
 )
 
 kms_key = Table(
@@ -75,6 +120,27 @@ kms_key = Table(
     Column("manager", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("created", Double, nullable=False),
+    Column("spec", Text, nullable=False, server_default="SYMMETRIC_DEFAULT"),
+    Column("usage", Text, nullable=False, server_default="ENCRYPT_DECRYPT"),
+    Column("origin", Text, nullable=False, server_default="AWS_KMS"),
+    Column("state", Text, nullable=False, server_default="Enabled"),
+    Column("generation", Integer, nullable=False, server_default="1"),  # of the current backing key; 0: none yet
+    Column("tags", Text, nullable=False, server_default="{}"),  # a JSON object, in the order the tags were given
+    Column("policy", Text),  # null: the default policy
+    Column("policy_serial", Integer, nullable=False, server_default="0"),  # counts up with each change of the policy
+    Column("deletion", Double),  # when it will be purged
+    Column("deletion_window", Integer),  # days
+    Column("rotation_period", Integer),  # days; null: no automatic rotation
+    Column("next_rotation", Double),
+    Column("on_demand", Integer, nullable=False, server_default="0"),  # how often it was rotated on demand
+    Column("expires", Double),  # when the first of the imported materials that it needs does
+    Column("store_id", Text),  # a custom key store
+    Column("multi_region", Text),  # PRIMARY or REPLICA
+    Column("last_used", Double),
+    Column("last_operation", Text),
+    Index("ix_kms_key_id", "key_id"),
+    Index("ix_kms_key_deletion", "deletion"),
+    Index("ix_kms_key_next_rotation", "next_rotation"),
 )
 
 kms_alias = Table(
@@ -84,6 +150,9 @@ kms_alias = Table(
     Column("region", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("key_id", Text, nullable=False),
+    Column("created", Double),
+    Column("updated", Double),
+    Index("ix_kms_alias_key_id", "key_id"),
 )
 
 backing_key = Table(
@@ -91,8 +160,43 @@ backing_key = Table(
     metadata,
     Column("key_id", Text, primary_key=True),
     Column("generation", Integer, primary_key=True),
-    Column("sealed", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # empty while imported material is away
     Column("created", Double, nullable=False),
+    Column("public", LargeBinary),  # of a key pair
+    Column("rotated", Double),  # when it became the current one by a rotation
+    Column("rotation", Text),  # AUTOMATIC or ON_DEMAND
+    Column("fingerprint", LargeBinary),  # of imported material, sealed: the same must come again
+    Column("description", Text),
+    Column("expires", Double),
+    Index("ix_backing_key_expires", "expires"),
+)
+
+custom_key_store = Table(
+    "custom_key_store",
+    metadata,
+    Column("store_id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("name", _Ordered, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("cluster", Text, unique=True),  # of a token
+    Column("trust_anchor", Text),
+    Column("proxy", Text, nullable=False),  # a JSON object: where an external key store's proxy is
+    Column("sealed", LargeBinary, nullable=False),  # the PIN, or the secret half of the proxy's credential
+    Column("state", Text, nullable=False),
+    Column("error", Text),  # why the state is FAILED
+    Column("serial", Integer, nullable=False),  # counts up with each change
+    Column("created", Double, nullable=False),
+    UniqueConstraint("account", "region", "name"),
+)
+
+custom_key = Table(  # a key in a custom key store
+    "custom_key",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("store_id", Text, ForeignKey("custom_key_store.store_id"), nullable=False),
+    Column("external_id", Text),  # of the external key that it is on
+    UniqueConstraint("store_id", "external_id"),
 )
 
 secret = Table(
@@ -220,6 +324,91 @@ journal = Table(
     Column("detail", Text),  # a JSON object: who asked, the policy, when the step began, what was seen
     Index("ix_journal_secret", "secret_id", "id"),
     Index("ix_journal_audited", "audited", "id"),
+)
+
+alias_rotation = Table(
+    "alias_rotation",  # a key's rotation behind its alias: the rules, and the state of the present run
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("name", _Ordered, primary_key=True),
+    Column("configured", Double, nullable=False),
+    Column("expression", Text),  # null: only when asked for
+    Column("window", Integer, nullable=False),  # durations are seconds
+    Column("lead", Integer, nullable=False),
+    Column("grace", Integer),
+    Column("delete_after", Integer),
+    Column("deletion_window", Integer, nullable=False),  # days
+    Column("restricted", Boolean, nullable=False),
+    Column("together", Boolean, nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("new_material", Boolean, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("run", Text),
+    Column("old_key", Text),
+    Column("new_key", Text),  # written down before the key is made
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("failed_step", Text),
+    Column("failed_code", Text),
+    Column("failed_reason", Text),
+    Column("urgent", Boolean, nullable=False),
+    Column("due", Double),
+    Column("rotated", Double),
+    Column("wake_at", Double),  # the only timer: schedule, lease end, backoff and lead
+    Column("serial", BigInteger, nullable=False),  # counts up with each claim; a save with an old one is refused
+    Index("ix_alias_rotation_wake_at", "wake_at"),
+)
+
+former_key = Table(
+    "former_key",  # a key that an alias has left
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # of the alias
+    Column("successor", Text, nullable=False),
+    Column("moved", Double, nullable=False),  # when the alias left it
+    Column("stage", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("missed", Double),  # when somebody last tried to use it while it was disabled
+    Column("held", Text),
+    Column("wake_at", Double),
+    Column("serial", BigInteger, nullable=False),
+    Index("ix_former_key_name", "account", "region", "name"),
+    Index("ix_former_key_wake_at", "wake_at"),
+)
+
+key_journal = Table(
+    "key_journal",
+    metadata,
+    Column("id", _Id, Identity(), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("name", Text, nullable=False),  # of the alias
+    Column("key_id", Text),
+    Column("run", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("code", Text),
+    Column("reason", Text),
+    Column("at", Double, nullable=False),
+    Column("audited", Boolean, nullable=False, server_default=false()),  # it is in the audit ledger
+    Index("ix_key_journal_account", "account", "region", "name", "id"),
+    Index("ix_key_journal_audited", "audited", "id"),
+)
+
+enforcement = Table(
+    "enforcement",  # keys that are kept under rotation, also those that are still to be made
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("tag_key", Text, primary_key=True),  # empty: every key
+    Column("tag_value", Text, primary_key=True),
+    Column("days", Integer, nullable=False),
+    Column("wake_at", Double, nullable=False),
+    Index("ix_enforcement_wake_at", "wake_at"),
 )
 
 audit_checkpoint = Table(
