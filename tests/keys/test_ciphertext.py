@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
 
 import pytest
@@ -12,10 +14,12 @@ from keywheel.errors import DecryptionFailure
 from keywheel.keys import ciphertext
 
 KEY_ID = "01234567-89ab-cdef-0123-456789abcdef"
+MULTI_REGION_ID = "mrk-0123456789abcdef0123456789abcdef"
+IDS = st.uuids().map(str) | st.uuids().map(lambda given: f"mrk-{given.hex}")
 CONTEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4)
 
 
-@given(key_id=st.uuids().map(str), generation=st.integers(0, 2**32 - 1), body=st.binary(min_size=1, max_size=50))
+@given(key_id=IDS, generation=st.integers(0, 2**32 - 1), body=st.binary(min_size=1, max_size=50))
 def test_a_blob_says_which_backing_key_opens_it(key_id: str, generation: int, body: bytes) -> None:
     """Head and body come apart again, and the head names the key and the generation."""
     head, rest = ciphertext.split(ciphertext.head(key_id, generation) + body)
@@ -25,6 +29,21 @@ def test_a_blob_says_which_backing_key_opens_it(key_id: str, generation: int, bo
 def test_the_head_has_the_documented_form() -> None:
     """What is on disk is read by later versions, too."""
     assert ciphertext.head(KEY_ID, 2).hex() == "01" + KEY_ID.replace("-", "") + "00000002"
+    assert ciphertext.head(MULTI_REGION_ID, 2).hex() == "02" + MULTI_REGION_ID.removeprefix("mrk-") + "00000002"
+
+
+@given(one=st.tuples(IDS, st.integers(0, 9)), other=st.tuples(IDS, st.integers(0, 9)))
+def test_each_backing_key_has_an_id_of_its_own(one: tuple[str, int], other: tuple[str, int]) -> None:
+    """64 hexadecimal digits, the same each time."""
+    assert re.fullmatch(r"[0-9a-f]{64}", ciphertext.material_id(*one))
+    assert (ciphertext.material_id(*one) == ciphertext.material_id(*other)) == (one == other)
+
+
+def test_a_material_id_has_the_documented_form() -> None:
+    """Callers write it down."""
+    head = "01" + KEY_ID.replace("-", "") + "00000001"
+    expected = hashlib.sha256(b"keywheel key material" + bytes.fromhex(head)).hexdigest()
+    assert ciphertext.material_id(KEY_ID, 1) == expected
 
 
 @pytest.mark.parametrize("length", range(22))
@@ -34,7 +53,7 @@ def test_a_blob_that_is_too_short_is_refused(length: int) -> None:
         ciphertext.split(ciphertext.head(KEY_ID, 1)[:length])
 
 
-@pytest.mark.parametrize("first", [0, 2, 255])
+@pytest.mark.parametrize("first", [0, 3, 255])
 def test_a_blob_of_another_format_is_refused(first: int) -> None:
     """Whatever follows."""
     with pytest.raises(DecryptionFailure, match="not in a format"):

@@ -240,9 +240,10 @@ def test_the_list_shows_the_keys_of_one_account_and_region(database: Database, k
         ]
 
 
-def test_a_key_has_an_arn() -> None:
+def test_a_key_has_an_arn(key: Key) -> None:
     """Of KMS, in its scope."""
-    assert Key(HERE, "id").arn == "arn:aws:kms:eu-west-1:111111111111:key/id"
+    assert key.arn == f"arn:aws:kms:eu-west-1:111111111111:key/{key.key_id}"
+    assert key.scope == HERE
 
 
 # --- data keys -----------------------------------------------------------------------------------------------------
@@ -326,17 +327,29 @@ def test_a_backing_key_cannot_be_exchanged(database: Database) -> None:
 
 
 def test_a_blob_of_a_key_that_is_gone_is_refused(database: Database, keys: Keys) -> None:
-    """It is said that it is the key which is missing."""
+    """It is said that it is the key which is missing; nothing that is remembered of it opens the blob."""
     _, blob = data_key(database, keys, make(database, keys))
-    database.write(lambda tx: tx.execute("DELETE FROM backing_key", {}))
+    with database.read() as tx:
+        keys.decrypt(tx, blob, CONTEXT)
+    database.write(lambda tx: tx.execute("DELETE FROM kms_key", {}))
     with database.read() as tx, pytest.raises(DecryptionFailure, match="does not exist any more"):
         keys.decrypt(tx, blob, CONTEXT)
 
 
+def test_a_blob_whose_material_is_gone_is_refused(database: Database) -> None:
+    """By a server that has not used it, say."""
+    root = Sensitive(os.urandom(32))
+    _, blob = data_key(database, Keys(root), make(database, Keys(root)))
+    database.write(lambda tx: tx.execute("DELETE FROM backing_key", {}))
+    with database.read() as tx, pytest.raises(DecryptionFailure, match="does not exist any more"):
+        Keys(root).decrypt(tx, blob, CONTEXT)
+
+
 def test_a_key_without_a_backing_key_makes_no_data_key(database: Database, keys: Keys) -> None:
     """Nothing is ever sealed under nothing."""
+    key = make(database, keys)._replace(generation=2)
     with pytest.raises(KeyStoreError, match="has no backing key"):
-        data_key(database, keys, Key(HERE, "01234567-89ab-cdef-0123-456789abcdef"))
+        data_key(database, keys, key)
 
 
 def test_no_column_of_a_key_holds_its_material(database: Database) -> None:

@@ -1,7 +1,7 @@
 """The blob that a key's encryption makes. It says by itself which key and which backing key open it.
 
-    byte 0       format, 1
-    bytes 1-16   the key's id (a UUID)
+    byte 0       format: 1, or 2 where the key is a multi-Region key
+    bytes 1-16   the key's id: a UUID, or the 32 hexadecimal digits behind `mrk-`
     bytes 17-20  the generation of its backing key, big endian
     the rest     what the key store made: nonce, ciphertext, tag
 
@@ -10,6 +10,7 @@ The head is authenticated together with the encryption context, so a blob cannot
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import uuid
 from collections.abc import Mapping
@@ -17,15 +18,18 @@ from functools import lru_cache
 
 from keywheel.errors import DecryptionFailure
 
-_FORMAT = 1
+_UUID, _MULTI_REGION = 1, 2
+_PREFIX = "mrk-"
 _HEAD = struct.Struct(">B16sI")
 _LENGTH = struct.Struct(">I").pack
 
 
-@lru_cache(1024)
+@lru_cache(4096)
 def head(key_id: str, generation: int) -> bytes:
-    """The first 21 bytes of a blob made with this backing key."""
-    return _HEAD.pack(_FORMAT, uuid.UUID(key_id).bytes, generation)
+    """The first 21 bytes of a blob made with this backing key, which are also its label in the key store."""
+    if key_id.startswith(_PREFIX):
+        return _HEAD.pack(_MULTI_REGION, bytes.fromhex(key_id.removeprefix(_PREFIX)), generation)
+    return _HEAD.pack(_UUID, uuid.UUID(key_id).bytes, generation)
 
 
 def split(blob: bytes) -> tuple[bytes, bytes]:
@@ -34,15 +38,22 @@ def split(blob: bytes) -> tuple[bytes, bytes]:
     Raises:
         DecryptionFailure: it is not one of ours.
     """
-    if len(blob) <= _HEAD.size or blob[0] != _FORMAT:
+    if len(blob) <= _HEAD.size or blob[0] not in (_UUID, _MULTI_REGION):
         raise DecryptionFailure("The ciphertext is not in a format that keywheel knows.")
     return blob[: _HEAD.size], blob[_HEAD.size :]
 
 
+@lru_cache(4096)
 def backing_key(head: bytes) -> tuple[str, int]:
     """The key id and the generation that a head names."""
-    _, key, generation = _HEAD.unpack(head)
-    return str(uuid.UUID(bytes=key)), generation
+    form, key, generation = _HEAD.unpack(head)
+    return (f"{_PREFIX}{key.hex()}" if form == _MULTI_REGION else str(uuid.UUID(bytes=key))), generation
+
+
+@lru_cache(4096)
+def material_id(key_id: str, generation: int) -> str:
+    """The id of a key's material: 64 hexadecimal digits, the same in every Region of a multi-Region key."""
+    return hashlib.sha256(b"keywheel key material" + head(key_id, generation)).hexdigest()
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:

@@ -1,126 +1,230 @@
-"""Keys: create, resolve, data keys.
+"""Keys: create, find, and the data keys of the other rooms.
 
 Every secret's value is sealed under a data key of its own version; the data key is wrapped by a backing key of a key;
 the backing key is wrapped by the root key. Whoever holds the database without the root key holds no value.
+
+What callers of AWS KMS do is beside this: `ciphers`, `signatures`, `aliases`, `rotation`, `imports`, `lifecycle`.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from keywheel.arn import Arn, Scope
 from keywheel.clock import to_epoch
-from keywheel.db.statement import Tx
-from keywheel.errors import DecryptionFailure, InvalidParameter, KeyStoreError, ResourceNotFound
-from keywheel.keys import ciphertext, rows
-from keywheel.keys.stores.software import SoftwareKeyStore
+from keywheel.db.statement import Row, Tx
+from keywheel.errors import (
+    DecryptionFailure,
+    InvalidCiphertext,
+    InvalidKeyUsage,
+    InvalidParameter,
+    KeyInvalidState,
+    KeyNotFound,
+    KeyStoreError,
+    ResourceNotFound,
+    UnsupportedOperation,
+)
+from keywheel.keys import ciphertext, identifiers, rows, specs, states
+from keywheel.keys.aliases import Aliases
+from keywheel.keys.ciphers import Ciphers
+from keywheel.keys.custom import CustomKeyStores
+from keywheel.keys.imports import Imports
+from keywheel.keys.lifecycle import Lifecycle, require_tags
+from keywheel.keys.materials import Materials
+from keywheel.keys.proxied import ProxiedKeys
+from keywheel.keys.root import Root
+from keywheel.keys.rotation import DEFAULT_PERIOD, KeyRotation
+from keywheel.keys.rows import Key
+from keywheel.keys.signatures import Signatures
+from keywheel.keys.stores.backends import Backends
 from keywheel.sensitive import Sensitive
 
+__all__ = ["DEFAULT_ALIAS", "Draft", "Key", "Keys"]
+
 DEFAULT_ALIAS = "alias/aws/secretsmanager"
-_CHECK = "root-key-check"
-_BACKING_KEYS = 4096  # backing keys are immutable, so a cache of their handles never goes stale; this bounds it
+_MANAGED = 4096  # ids of AWS managed keys that are remembered
+_DAY = 86_400.0
+_CANNOT_OPEN = "Secrets Manager can't decrypt the protected secret text using the provided KMS key"
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A key that can be used: its scope and its id."""
+class Draft:
+    """A key that is not in the store yet. Its material is made outside of a transaction: for RSA that takes a while."""
 
-    scope: Scope
     key_id: str
+    spec: str
+    usage: str
+    origin: str
+    handle: bytes | None  # None: the material will be imported
+    public: bytes | None
+    state: str | None = None  # None: as the handle says
+    store_id: str | None = None
 
-    @property
-    def arn(self) -> str:
-        """The key's ARN."""
-        return self.scope.arn("kms", f"key/{self.key_id}")
 
-
-class Keys:
+class Keys(Root):
     """The keys of every account and Region of this installation."""
 
-    def __init__(self, root: Sensitive[bytes]) -> None:
-        self._store = SoftwareKeyStore(root)
-        self._handles: dict[bytes, bytes] = {}  # by the head of the blobs that each made
+    def __init__(self, root: Sensitive[bytes], backends: Backends | None = None) -> None:
+        super().__init__(root)
+        self.custom = CustomKeyStores(self._store, backends or Backends())
+        self._materials = Materials(self._store, self.custom)
+        self._managed: set[str] = set()  # keys whose state nobody can change
+        self.ciphers = Ciphers(self._materials)
+        self.signatures = Signatures(self._materials)
+        self.proxied = ProxiedKeys(self._materials)
+        self.aliases = Aliases()
+        self.rotation = KeyRotation(self._materials)
+        self.imports = Imports(self._materials)
+        self.lifecycle = Lifecycle(self._materials, self.rotation)
 
-    # --- the root key itself
+    # --- making
 
-    def bind(self, tx: Tx) -> bool:
-        """Tie a new database to the root key; False when it is tied to this one already.
+    def draft(
+        self,
+        spec: str | None = None,
+        usage: str | None = None,
+        origin: str = states.AWS_KMS,
+        *,
+        key_id: str | None = None,
+    ) -> Draft:
+        """The material of a new key: a symmetric encryption key when nothing is said. Slow for RSA; writes nothing.
 
-        Raises:
-            KeyStoreError: the database belongs to another root key.
-        """
-        row = rows.installation.first(tx, name=_CHECK)
-        if row is None:
-            rows.insert_installation.run(tx, name=_CHECK, value=self._store.wrap(os.urandom(32), _CHECK.encode()))
-            return True
-        self._store.unwrap(row[0], _CHECK.encode())
-        return False
-
-    @staticmethod
-    def is_bound(tx: Tx) -> bool:
-        """Whether the database is tied to a root key, whichever that is."""
-        return rows.installation.first(tx, name=_CHECK) is not None
-
-    def check(self, tx: Tx) -> None:
-        """Nothing, when the root key opens this database.
-
-        Raises:
-            KeyStoreError: it does not, or the database was never initialised.
-        """
-        row = rows.installation.first(tx, name=_CHECK)
-        if row is None:
-            raise KeyStoreError("This database is not initialised.", hint="Run `keywheel init` first.")
-        self._store.unwrap(row[0], _CHECK.encode())
-
-    def wrap(self, material: bytes, label: str) -> bytes:
-        """A small secret of the server's own, under the root key."""
-        return self._store.wrap(material, label.encode())
-
-    def unwrap(self, wrapped: bytes, label: str) -> Sensitive[bytes]:
-        """What `wrap` was given.
+        `key_id` is the id of the key where it was written down before; else it is a new one.
 
         Raises:
-            KeyStoreError: another root key, or another label.
+            ValidationFailed: spec and usage do not go together.
+            UnsupportedOperation: there are no such keys here.
         """
-        return Sensitive(self._store.unwrap(wrapped, label.encode()))
+        spec, usage = specs.choose(spec, usage)
+        key_id = key_id or identifiers.new_key_id()
+        if origin == states.EXTERNAL:
+            return Draft(key_id, spec, usage, origin, None, None)
+        if origin != states.AWS_KMS:
+            raise UnsupportedOperation(f"Keys of origin {origin} are not supported by this server.")
+        handle, public = self._materials.make(spec, ciphertext.head(key_id, 1))
+        return Draft(key_id, spec, usage, origin, handle, public)
 
-    # --- keys
+    def create(
+        self,
+        tx: Tx,
+        scope: Scope,
+        *,
+        description: str,
+        now: datetime,
+        draft: Draft | None = None,
+        tags: Mapping[str, str] | None = None,
+        policy: str | None = None,
+        manager: str = "CUSTOMER",
+    ) -> Key:
+        """A new key with its first backing key: that of `draft`, or else a symmetric one.
 
-    def create(self, tx: Tx, scope: Scope, *, description: str, now: datetime, manager: str = "CUSTOMER") -> Key:
-        """A new symmetric encryption key with its first backing key."""
-        key = Key(scope, str(uuid.uuid4()))
+        Raises:
+            TagRefused: the tags are refused.
+        """
+        draft = draft or self.draft()
+        require_tags(tags or ())
         created = to_epoch(now)
-        rows.insert_key.run(
-            tx,
+        managed = manager == "AWS"  # and so rotated every year
+        key = Key(
             account=scope.account,
             region=scope.region,
-            key_id=key.key_id,
+            key_id=draft.key_id,
             manager=manager,
             description=description,
             created=created,
+            spec=draft.spec,
+            usage=draft.usage,
+            origin=draft.origin,
+            state=draft.state or (states.PENDING_IMPORT if draft.handle is None else states.ENABLED),
+            generation=0 if draft.handle is None else 1,
+            tags_json=json.dumps(dict(tags or {})),
+            rotation_period=DEFAULT_PERIOD if managed else None,
+            next_rotation=created + DEFAULT_PERIOD * _DAY if managed else None,
+            store_id=draft.store_id,
         )
-        handle = self._store.create(ciphertext.head(key.key_id, 1))
-        rows.insert_backing_key.run(tx, key_id=key.key_id, generation=1, sealed=handle, created=created)
+        columns = key._asdict()
+        columns["tags"] = columns.pop("tags_json")
+        rows.insert_key.run(tx, policy=policy, **columns)
+        if draft.handle is not None:
+            self._materials.insert(tx, key.key_id, 1, draft.handle, now, public=draft.public)
         return key
 
     def default(self, tx: Tx, scope: Scope, *, now: datetime) -> Key:
         """The key behind `alias/aws/secretsmanager`, made on first use."""
-        row = self._alias(tx, scope, DEFAULT_ALIAS)
+        row = self._by_alias(tx, scope, DEFAULT_ALIAS)
         if row is not None:
-            return Key(scope, row)
+            return rows.as_key(row)
         key = self.create(tx, scope, description="Default key that protects my secrets", now=now, manager="AWS")
         self.name(tx, key, DEFAULT_ALIAS)
         return key
 
-    def name(self, tx: Tx, key: Key, alias: str) -> None:
-        """Give `key` the alias."""
-        rows.insert_alias.run(tx, account=key.scope.account, region=key.scope.region, name=alias, key_id=key.key_id)
+    @staticmethod
+    def name(tx: Tx, key: Key, alias: str) -> None:
+        """Give `key` the alias, which may be a reserved one."""
+        rows.insert_alias.run(
+            tx,
+            account=key.account,
+            region=key.region,
+            name=alias,
+            key_id=key.key_id,
+            created=key.created,
+            updated=key.created,
+        )
+
+    # --- finding
+
+    def find(
+        self, tx: Tx, scope: Scope, key_id: str, *, now: datetime, aliases: bool = False, lock: bool = False
+    ) -> Key:
+        """The key that a KeyId of AWS KMS names; with `lock`, no other transaction changes it meanwhile.
+
+        Raises:
+            KeyNotFound: there is none, or the identifier is none, or names an alias where `aliases` allows none.
+            InvalidArn: it is the ARN of something else.
+        """
+        ref = identifiers.parse(key_id, scope, aliases=aliases)
+        if ref.alias is not None:
+            row = self._by_alias(tx, ref.scope, ref.alias)
+            if row is None:
+                raise KeyNotFound(f"Alias {rows.alias_arn(ref.scope, ref.alias)} is not found.")
+        else:
+            statement = rows.lock_key if lock else rows.key
+            row = statement.first(tx, account=ref.scope.account, region=ref.scope.region, key_id=ref.key_id)
+            if row is None:
+                raise KeyNotFound(f"Key '{ref.scope.arn('kms', f'key/{ref.key_id}')}' does not exist")
+        return self._as_of(tx, rows.as_key(row), now)
+
+    def of_ciphertext(self, tx: Tx, scope: Scope, blob: bytes, *, now: datetime) -> Key:
+        """The key of the scope's Region that a symmetric ciphertext names.
+
+        Raises:
+            InvalidCiphertext: it names none.
+        """
+        try:
+            head, _ = ciphertext.split(blob)
+        except DecryptionFailure:
+            raise InvalidCiphertext from None
+        row = rows.key_by_region.first(tx, key_id=ciphertext.backing_key(head)[0], region=scope.region)
+        if row is None:
+            raise InvalidCiphertext
+        return self._as_of(tx, rows.as_key(row), now)
+
+    def _as_of(self, tx: Tx, key: Key, now: datetime) -> Key:
+        """The key at `now`: without material that has expired, or is in a key store that is not connected."""
+        if key.state not in (states.ENABLED, states.DISABLED):
+            return key
+        if key.expires is not None and key.expires <= to_epoch(now):
+            return key._replace(state=states.PENDING_IMPORT)
+        if key.store_id is not None and not self.custom.is_connected(tx, key.store_id):
+            return key._replace(state=states.UNAVAILABLE)
+        return key
 
     def resolve(self, tx: Tx, scope: Scope, key_id: str) -> Key:
-        """The key that a `KmsKeyId` names: a key id, a key ARN, an alias or an alias ARN of this scope.
+        """The key that a secret's KmsKeyId names: a key id, a key ARN, an alias or an alias ARN of this scope.
 
         Raises:
             InvalidParameter: it is none of these forms.
@@ -136,56 +240,78 @@ class Keys:
         kind, _, name = resource.partition("/")
         if kind not in ("alias", "key") or not name:
             raise InvalidParameter("KmsKeyId must be a key id, a key ARN, an alias or an alias ARN.")
-        found = self._alias(tx, scope, resource) if kind == "alias" else self._key(tx, scope, name)
-        if found is None:
+        if kind == "alias":
+            row = self._by_alias(tx, scope, resource)
+        else:
+            row = rows.key.first(tx, account=scope.account, region=scope.region, key_id=name)
+        if row is None:
             raise ResourceNotFound(f"Key '{key_id}' does not exist", hint="`keywheel keys list` shows the keys.")
-        return Key(scope, found)
+        return rows.as_key(row)
 
-    def list(self, tx: Tx, scope: Scope) -> list[tuple[str, str, str, float]]:
+    @staticmethod
+    def page(tx: Tx, scope: Scope, *, after: str | None = None, most: int) -> list[Key]:
+        """At most `most` keys of the scope behind the key id `after`."""
+        found = rows.keys_after.all(tx, account=scope.account, region=scope.region, after=after or "", most=most)
+        return [rows.as_key(row) for row in found]
+
+    @staticmethod
+    def list(tx: Tx, scope: Scope) -> list[tuple[str, str, str, float]]:
         """Each key of the scope: id, manager, description, created."""
         found = rows.keys.all(tx, account=scope.account, region=scope.region)
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
     @staticmethod
-    def _key(tx: Tx, scope: Scope, key_id: str) -> str | None:
-        row = rows.key.first(tx, account=scope.account, region=scope.region, key_id=key_id)
-        return None if row is None else str(row[0])
+    def _by_alias(tx: Tx, scope: Scope, name: str) -> Row | None:
+        return rows.key_by_alias.first(tx, account=scope.account, region=scope.region, name=name)
 
-    @staticmethod
-    def _alias(tx: Tx, scope: Scope, name: str) -> str | None:
-        row = rows.alias.first(tx, account=scope.account, region=scope.region, name=name)
-        return None if row is None else str(row[0])
-
-    # --- data keys
+    # --- data keys of the other rooms
 
     def generate_data_key(self, tx: Tx, key: Key, context: bytes) -> tuple[Sensitive[bytes], bytes]:
-        """A new 256-bit data key: in plain, and as a blob that `decrypt` opens under the same context."""
-        row = rows.current_backing_key.first(tx, key_id=key.key_id)
-        if row is None:
-            raise KeyStoreError(f"Key {key.key_id} has no backing key.")
-        generation, handle = row
-        head = ciphertext.head(key.key_id, generation)
-        material = os.urandom(32)
-        body = self._store.encrypt(handle, head, material, head + context)
-        return Sensitive(material), head + body
-
-    def decrypt(self, tx: Tx, blob: bytes, context: bytes) -> Sensitive[bytes]:
-        """Open a blob of ours; `context` as `ciphertext.context_bytes` makes it.
+        """A new 256-bit data key: in plain, and as a blob that `decrypt` opens under the same context.
 
         Raises:
-            DecryptionFailure: it was made under another key or another context, or is spoiled.
+            KeyDisabled, KeyInvalidState: the key cannot be used in its state.
+            InvalidKeyUsage: it is no symmetric encryption key.
+        """
+        if key.spec != specs.SYMMETRIC:
+            raise InvalidKeyUsage(f"Cannot generate a data key with an {key.kind} KMS key")
+        states.check("GenerateDataKey", key.state, key.origin, key.arn)
+        try:
+            handle, head = self._materials.current(tx, key)
+        except DecryptionFailure:
+            raise KeyStoreError(f"Key {key.key_id} has no backing key.") from None
+        material = os.urandom(32)
+        store = self._materials.store_for(tx, key.store_id)
+        return Sensitive(material), head + store.encrypt(handle, head, material, head + context)
+
+    def decrypt(self, tx: Tx, blob: bytes, context: bytes, *, region: str | None = None) -> Sensitive[bytes]:
+        """Open a blob of ours; `context` as `ciphertext.context_bytes` makes it. `region` is where its key is used.
+
+        Raises:
+            DecryptionFailure: it was made under another key or another context, or is spoiled, or its key cannot be
+                used in its state.
         """
         head, body = ciphertext.split(blob)
-        return Sensitive(self._store.decrypt(self._handle(tx, head), head, body, head + context))
+        key_id = ciphertext.backing_key(head)[0]
+        store_id = None if key_id in self._managed else self._usable(tx, key_id, region)
+        handle = self._materials.handle(tx, head)
+        try:
+            store = self._materials.store_for(tx, store_id)
+            return Sensitive(store.decrypt(handle, head, body, head + context))
+        except KeyInvalidState as error:
+            raise DecryptionFailure(f"{_CANNOT_OPEN}: {error.message}") from None
 
-    def _handle(self, tx: Tx, head: bytes) -> bytes:
-        found = self._handles.get(head)
-        if found is None:
-            key_id, generation = ciphertext.backing_key(head)
-            row = rows.backing_key.first(tx, key_id=key_id, generation=generation)
-            if row is None:
-                raise DecryptionFailure("The key that protects this value does not exist any more.")
-            if len(self._handles) >= _BACKING_KEYS:
-                self._handles.clear()
-            found = self._handles[head] = bytes(row[0])
-        return found
+    def _usable(self, tx: Tx, key_id: str, region: str | None) -> str | None:
+        """The custom key store of a key that can be used in its state."""
+        found = rows.key_states.all(tx, key_id=key_id)
+        here = [row for row in found if region in (None, row[0])]
+        if not here:
+            raise DecryptionFailure("The key that protects this value does not exist any more.")
+        _, state, manager, store_id = here[0]
+        if manager == "AWS":
+            if len(self._managed) >= _MANAGED:
+                self._managed.clear()
+            self._managed.add(key_id)
+        elif states.refusal("Decrypt", state, states.AWS_KMS) is not None:
+            raise DecryptionFailure(f"{_CANNOT_OPEN}: key {key_id} is in state {state}.")
+        return None if store_id is None else str(store_id)
