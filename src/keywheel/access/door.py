@@ -1,77 +1,147 @@
 """The door: who sends a request, and whether they may do what it asks.
 
-`authenticate` turns a signed request into a `Caller`; `authorize` is the one question that every operation passes.
-In this version an access key is an administrator, who may do everything, or read-only, who may do what changes nothing.
+`authenticate` turns a signed request into a `Caller`, with the policies that say what they may do. `authorize`,
+`authorize_secret` and `authorize_key` are the one question that every operation passes; how it is decided is in
+authorize.py. An access key brings a built-in policy by its role; its user's own policies count besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from keywheel.access import sigv4
-from keywheel.access.access_keys import AccessKeys, KnownKey, Role
+from keywheel.access import authorize as weigh
+from keywheel.access import facts, rights, sigv4
+from keywheel.access.access_keys import AccessKeys, Role
+from keywheel.access.authorize import Authority, Decision, Lock
+from keywheel.access.documents import Kind
+from keywheel.access.facts import Facts
+from keywheel.access.identities import Identities, Sort
+from keywheel.access.policy import compiled, request
+from keywheel.access.principals import Principal
+from keywheel.access.sessions import KnownSession, Sessions
 from keywheel.access.sigv4 import Request, SigningKeys
+from keywheel.access.templates import BUILT_IN
 from keywheel.arn import Scope
-from keywheel.clock import Clock
+from keywheel.clock import Clock, from_epoch, to_epoch
 from keywheel.db.database import Database
-from keywheel.errors import AccessDenied
+from keywheel.db.statement import Tx
+from keywheel.errors import AccessDenied, ExpiredToken, MalformedPolicyDocument
+from keywheel.sensitive import Sensitive
 
-SERVICES = frozenset({"secretsmanager"})
+SERVICES = frozenset({"secretsmanager", "kms", "sts"})
 _REMEMBERED_SECONDS = 1.0  # a deleted access key is refused after this long at the most
 _REMEMBERED = 10_000
-_READ_ONLY_PREFIXES = ("Describe", "Get", "List", "BatchGet", "Validate")
-_ADMINISTRATORS_ONLY = frozenset({"keywheel:GetRotationEvidence"})  # it tells who holds which access key
+_USED_SECONDS = 3600.0  # how old the word of when an access key was last used may be
+_TEMPORARY = "ASIA"
+_MENDING = frozenset({"secretsmanager:PutResourcePolicy", "secretsmanager:DeleteResourcePolicy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request, and the account and Region that it is about."""
+    """Who sends a request, and the account and Region that it is about.
+
+    `rights` are what was given to them, `known` what is known of the request besides what it asks.
+    """
 
     arn: str
     scope: Scope
     role: Role
     access_key_id: str
+    rights: Authority | None = field(default=None, compare=False, repr=False)
+    known: Facts | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the request; at least, who asks."""
+        return facts.principal_facts(self.authority.principal) if self.known is None else self.known
+
+    @property
+    def authority(self) -> Authority:
+        """Their rights; where nothing else is known of them, those of the access key's role."""
+        return self.rights or Authority(Principal.of(self.arn), BUILT_IN[self.role.value])
 
 
 @dataclass(frozen=True, slots=True)
+class _Signer:
+    """What an access key, or that of a session, stands for."""
+
+    arn: str
+    account: str
+    role: Role
+    secret: Sensitive[str]
+    authority: Authority
+    facts: Facts
+    session: KnownSession | None = None
+    used: float | None = None
+
+
+@dataclass(slots=True)
 class _Remembered:
-    """An access key as it was found a moment ago, or that there is none; its callers by Region."""
+    """An access key as it was found a moment ago, or that there is none; its callers by Region and address."""
 
     since: float
-    key: KnownKey | None
-    callers: dict[str, Caller] = field(default_factory=dict)
+    signer: _Signer | None
+    callers: dict[tuple[str, str | None], Caller] = field(default_factory=dict)
+    told: bool = False
 
 
 class Door:
-    """Authenticates requests and authorizes actions."""
+    """Authenticates requests. `secure`: they come over TLS, which conditions may ask for."""
 
-    def __init__(self, database: Database, access_keys: AccessKeys, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, access_keys: AccessKeys, clock: Clock, sessions: Sessions, *, secure: bool = False
+    ) -> None:
         self._database = database
         self._access_keys = access_keys
         self._clock = clock
+        self._sessions = sessions
+        self._secure = secure
         self._signing = SigningKeys()
         self._known: dict[str, _Remembered] = {}
 
-    def authenticate(self, request: Request) -> Caller:
-        """Who signed `request`.
+    def authenticate(
+        self, request: Request, services: frozenset[str] = SERVICES, *, client: str | None = None
+    ) -> Caller:
+        """Who signed `request`, for one of `services`, at the address `client`.
 
         Raises:
-            MissingAuthenticationToken, IncompleteSignature, InvalidSignature, UnrecognizedClient: nobody did.
+            MissingAuthenticationToken, IncompleteSignature, InvalidSignature, UnrecognizedClient, ExpiredToken: nobody
+                did, or not in time.
         """
         claim = sigv4.claim(request)
-        signer = claim.signer
-        remembered = self._remembered(signer.access_key_id)
-        known = remembered.key
-        secret = None if known is None else known.secret
-        sigv4.verify(request, claim, secret, keys=self._signing, now=self._clock.now(), services=SERVICES)
-        if known is None:  # verify has refused it
+        scope = claim.signer
+        remembered = self._remembered(scope.access_key_id)
+        signer = remembered.signer
+        secret = None if signer is None else signer.secret
+        now = self._clock.now()
+        belongs = None if signer is None or signer.session is None else _belongs(signer.session, claim.session_token)
+        sigv4.verify(request, claim, secret, keys=self._signing, now=now, services=services, token_belongs=belongs)
+        if signer is None:  # verify has refused it
             raise AssertionError("an unknown access key passed")
-        caller = remembered.callers.get(signer.region)
+        if signer.session is not None and signer.session.expires <= to_epoch(now):
+            raise ExpiredToken("The security token included in the request is expired")
+        caller = remembered.callers.get((scope.region, client))
         if caller is None:
-            caller = Caller(known.arn, Scope(known.account, signer.region), known.role, signer.access_key_id)
-            remembered.callers[signer.region] = caller
+            caller = remembered.callers[scope.region, client] = self._caller(scope, signer, client, now)
+            self._used(scope, remembered, now)
         return caller
+
+    def _caller(self, scope: sigv4.Signer, signer: _Signer, client: str | None, now: datetime) -> Caller:
+        known = facts.request_facts(now=now, region=scope.region, source_ip=client, secure=self._secure)
+        where = Scope(signer.account, scope.region)
+        return Caller(signer.arn, where, signer.role, scope.access_key_id, signer.authority, known | signer.facts)
+
+    def _used(self, scope: sigv4.Signer, remembered: _Remembered, now: datetime) -> None:
+        """Write down that the access key is in use, now and then."""
+        signer, at = remembered.signer, to_epoch(now)
+        if signer is None or signer.session is not None or remembered.told:
+            return
+        remembered.told = True
+        if signer.used is None or at - signer.used >= _USED_SECONDS:
+            key, service, region = scope.access_key_id, scope.service, scope.region
+            self._database.later(lambda tx: AccessKeys.touch(tx, key, at=at, service=service, region=region))
 
     def _remembered(self, access_key_id: str) -> _Remembered:
         now = self._clock.monotonic()
@@ -79,25 +149,91 @@ class Door:
         if remembered is not None and now - remembered.since < _REMEMBERED_SECONDS:
             return remembered
         with self._database.point() as tx:
-            found = self._access_keys.known(tx, access_key_id)
+            found = self._of_session(tx, access_key_id) if access_key_id.startswith(_TEMPORARY) else None
+            found = found or self._of_key(tx, access_key_id)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         remembered = self._known[access_key_id] = _Remembered(now, found)
         return remembered
 
+    def _of_key(self, tx: Tx, access_key_id: str) -> _Signer | None:
+        known = self._access_keys.known(tx, access_key_id)
+        if known is None or not known.active:
+            return None
+        authority = rights.of_user(tx, known.arn, BUILT_IN[known.role.value])
+        about = facts.principal_facts(authority.principal)
+        return _Signer(known.arn, known.account, known.role, known.secret, authority, about, used=known.used)
 
-def authorize(caller: Caller, action: str, resource: str, context: Mapping[str, str]) -> None:
-    """Return if `caller` may do `action` (such as `secretsmanager:GetSecretValue`) on `resource`.
+    def _of_session(self, tx: Tx, access_key_id: str) -> _Signer | None:
+        session = self._sessions.known(tx, access_key_id)
+        role = None if session is None else Identities.find(tx, session.account, Sort.ROLE, session.role)
+        if session is None or role is None:
+            return None
+        authority = rights.of_session(tx, role, session.name, session.policy)
+        about = facts.principal_facts(authority.principal)
+        about["aws:userid"] = f"{role.identity_id}:{session.name}"
+        about["aws:tokenissuetime"] = f"{from_epoch(session.created):%Y-%m-%dT%H:%M:%SZ}"
+        return _Signer(session.arn, session.account, Role.POLICIES, session.secret, authority, about, session)
+
+
+def _belongs(session: KnownSession, token: Sensitive[str] | None) -> bool:
+    return token is not None and session.holds(token)
+
+
+def authorize(caller: Caller, action: str, resource: str, context: Mapping[str, str | tuple[str, ...]]) -> None:
+    """Return if `caller` may do `action` on `resource`, which has no policy of its own.
 
     Raises:
         AccessDenied: with AWS's text.
     """
-    del context  # no condition is evaluated yet
-    if caller.role is Role.ADMINISTRATOR:
-        return
-    if action not in _ADMINISTRATORS_ONLY and action.partition(":")[2].startswith(_READ_ONLY_PREFIXES):
-        return
-    raise AccessDenied(
-        f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
-        f"because no identity-based policy allows the {action} action"
-    )
+    authority = caller.authority
+    _admit(weigh.own(authority, request(authority.principal, action, resource, {**caller.facts, **context})))
+
+
+def is_allowed(caller: Caller, action: str, resource: str, context: Facts) -> bool:
+    """Whether the caller's own policies allow `action` on `resource`; its policy may yet deny it, or allow it."""
+    authority = caller.authority
+    return weigh.own(authority, request(authority.principal, action, resource, {**caller.facts, **context})).allowed
+
+
+def authorize_secret(
+    caller: Caller, action: str, arn: str, policy: str | None, context: Facts, *, called: str | None = None
+) -> None:
+    """Return if `caller` may do `action` on the secret `arn`, which has `policy`.
+
+    `called` is what a refusal calls the secret: whoever is refused learns nothing that they did not say themselves. A
+    policy of before policies were evaluated may turn out to be none: then only it may be put or taken away.
+
+    Raises:
+        AccessDenied: with AWS's text.
+    """
+    authority = caller.authority
+    asked = request(authority.principal, action, arn, {**caller.facts, **context})
+    try:
+        own = None if policy is None else compiled(policy, Kind.RESOURCE, "the secret's policy")
+    except MalformedPolicyDocument as error:
+        if action not in _MENDING:
+            said = f"User: {caller.arn} is not authorized to perform: {action} on resource: {called or arn}"
+            raise AccessDenied(
+                f"{said} because its resource-based policy cannot be evaluated", hint=error.message
+            ) from None
+        own = None
+    _admit(weigh.secret(authority, asked, Lock(arn.split(":", 5)[4], own)), called)
+
+
+def authorize_key(
+    caller: Caller, action: str, arn: str, lock: Lock, context: Facts, encryption_context: Mapping[str, str]
+) -> None:
+    """Return if `caller` may do `action` with the key `arn`.
+
+    Raises:
+        AccessDenied: with AWS's text.
+    """
+    authority = caller.authority
+    asked = request(authority.principal, action, arn, {**caller.facts, **context})
+    _admit(weigh.key(authority, asked, lock, encryption_context=encryption_context))
+
+
+def _admit(decision: Decision, called: str | None = None) -> None:
+    if not decision.allowed:
+        raise AccessDenied(weigh.refusal(decision, called))

@@ -212,18 +212,21 @@ def verify(
     keys: SigningKeys,
     now: datetime,
     services: frozenset[str],
+    token_belongs: bool | None = None,
 ) -> None:
     """Return if `request` was signed with `secret`, for one of `services`, and is neither stale nor early.
 
-    `secret` is that of `claim.access_key_id`, or None when there is no such access key.
+    `secret` is that of `claim.access_key_id`, or None when there is no such access key. `token_belongs` says, of the
+    access key of a session, whether the claim has the session's token; None is for one that has no token.
 
-    Raises: UnrecognizedClient for an unknown access key or a session token (none are issued); else InvalidSignature.
+    Raises: UnrecognizedClient for an unknown access key, or not the token that belongs to it; else InvalidSignature.
     """
     _check_claim(claim, now, services)
     _check_headers(claim.signer.signed_headers, tuple(claim.headers))
     key = keys.key(claim.signer, _NO_SECRET if secret is None else secret)
     matches = hmac.compare_digest(_signature(request, claim, key).encode(), claim.signature.encode())
-    if secret is None or claim.session_token is not None:
+    fits = claim.session_token is None if token_belongs is None else token_belongs
+    if secret is None or not fits:
         raise UnrecognizedClient("The security token included in the request is invalid.")
     if not matches:
         raise InvalidSignature(_MISMATCH)

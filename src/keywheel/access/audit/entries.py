@@ -22,9 +22,23 @@ _SHOWN = frozenset(
         "force_delete_without_recovery", "force_overwrite_replica_secret", "add_replica_regions", "replica_regions",
         "remove_replica_regions", "remove_from_version_id", "move_to_version_id", "include_deprecated", "max_results",
         "include_planned_deletion", "sort_order", "tag_keys", "block_public_policy", "password_length", "type",
+        "key_id", "source_key_id", "destination_key_id", "target_key_id", "alias_name", "key_spec", "key_usage",
+        "customer_master_key_spec", "origin", "multi_region", "custom_key_store_id", "encryption_algorithm",
+        "source_encryption_algorithm", "destination_encryption_algorithm", "encryption_context",
+        "source_encryption_context", "destination_encryption_context", "signing_algorithm", "message_type",
+        "mac_algorithm", "key_agreement_algorithm", "encapsulation_algorithm", "number_of_bytes", "key_pair_spec",
+        "rotation_period_in_days", "pending_window_in_days", "policy_name", "bypass_policy_lockout_safety_check",
+        "wrapping_algorithm", "wrapping_key_spec", "expiration_model", "valid_to", "import_type", "key_material_id",
+        "include_key_material", "resource_owners", "limit", "dry_run", "replica_region", "primary_region", "grant_id",
+        "custom_key_store_name", "new_custom_key_store_name", "custom_key_store_type", "cloud_hsm_cluster_id",
+        "xks_key_id", "xks_proxy_uri_endpoint", "xks_proxy_uri_path", "xks_proxy_connectivity",
+        "role_arn", "role_session_name", "duration_seconds",
     }
 )  # fmt: skip
-_ANSWERED = ("arn", "name", "version_id")
+_ANSWERED = (
+    *("arn", "name", "version_id", "key_id", "key_state", "deletion_date", "key_material_id"),
+    *("access_key_id", "session_arn", "custom_key_store_id"),
+)
 
 
 class Identity(Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -34,6 +48,14 @@ class Identity(Struct, frozen=True, omit_defaults=True, rename="camel"):
     arn: str | None = None
     account_id: str | None = None
     access_key_id: str | None = None
+
+
+class Resource(Struct, frozen=True, rename="camel"):
+    """One of CloudTrail's resources."""
+
+    arn: str = msgspec.field(name="ARN")
+    account_id: str
+    type: str
 
 
 class Entry(Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -55,6 +77,7 @@ class Entry(Struct, frozen=True, omit_defaults=True, rename="camel"):
     error_message: str | None = None
     request_parameters: dict[str, Any] | None = None
     response_elements: dict[str, Any] | None = None
+    resources: list[Resource] | None = None
     additional_event_data: dict[str, Any] | None = None
     recipient_account_id: str | None = None
 
