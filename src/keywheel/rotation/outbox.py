@@ -1,6 +1,6 @@
-"""The journal's way into the audit ledger: every rotation's every step, told by whichever engine comes first.
+"""The journals' way into the audit ledger: every rotation's every step, told by whichever engine comes first.
 
-The journal is written in the transaction of the step itself, so nothing that happened is missing from it. What is not
+A journal is written in the transaction of the step itself, so nothing that happened is missing from it. What is not
 in the ledger yet is told there, and then marked: at least once. An entry that is told twice has the same `eventID`.
 """
 
@@ -14,12 +14,14 @@ from typing import Any, Self
 import structlog
 
 from keywheel.access.audit import entries
-from keywheel.access.audit.entries import Entry, Identity
+from keywheel.access.audit.entries import Entry, Identity, Resource
 from keywheel.access.audit.log import AuditLog
-from keywheel.arn import Arn
+from keywheel.arn import Arn, Scope
 from keywheel.clock import from_epoch
 from keywheel.db.database import Database
 from keywheel.rotation import rows
+from keywheel.rotation.keys import journal
+from keywheel.rotation.keys.journal import Note as KeyNote
 from keywheel.rotation.rows import Note
 
 _log = structlog.get_logger("keywheel.audit")
@@ -54,12 +56,16 @@ class Outbox:
         """
         with self._database.read() as tx:
             notes = rows.unaudited(tx, _BATCH)
+            of_keys = journal.unaudited(tx, _BATCH)
         for number, note in notes:
             self._audit.record(entry_of(number, note))
+        for number, of_key in of_keys:
+            self._audit.record(entry_of_key(number, of_key))
         if notes:
-            ids = [number for number, _ in notes]
-            self._database.write(lambda tx: rows.mark_audited(tx, ids))
-        return len(notes)
+            self._database.write(lambda tx: rows.mark_audited(tx, [number for number, _ in notes]))
+        if of_keys:
+            self._database.write(lambda tx: journal.mark_audited(tx, [number for number, _ in of_keys]))
+        return max(len(notes), len(of_keys))
 
     def _run(self) -> None:
         while True:
@@ -103,4 +109,34 @@ def entry_of(number: int, note: Note) -> Entry:
         error_code=note.code,
         additional_event_data={name: value for name, value in details.items() if value is not None},
         recipient_account_id=None if arn is None else arn.account,
+    )
+
+
+def entry_of_key(number: int, note: KeyNote) -> Entry:
+    """What the ledger says of a note of the journal of keys."""
+    scope = Scope(note.account, note.region)
+    alias = scope.arn("kms", note.name) if note.name else None
+    key = None if note.key_id is None else scope.arn("kms", f"key/{note.key_id}")
+    details = {
+        "AliasArn": alias,
+        "KeyId": note.key_id,
+        "RotationId": note.run,
+        "Step": note.step or None,
+        "Attempt": note.attempt,
+        "Reason": note.reason,
+    }
+    return Entry(
+        event_version=entries.VERSION,
+        event_time=from_epoch(note.at).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        event_source="kms.amazonaws.com",
+        event_name=note.event,
+        event_type="AwsServiceEvent",
+        event_id=str(uuid.uuid5(_NAMESPACE, f"key {number} {alias or key} {note.at}")),
+        user_identity=_ENGINE,
+        read_only=False,
+        aws_region=note.region,
+        error_code=note.code,
+        additional_event_data={name: value for name, value in details.items() if value is not None},
+        resources=None if key is None else [Resource(key, note.account, "AWS::KMS::Key")],
+        recipient_account_id=note.account,
     )

@@ -23,6 +23,7 @@ from keywheel.db.tables import secret as s
 from keywheel.db.tables import slot
 from keywheel.db.tables import version as v
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.keys import redating
 from keywheel.rotation.machine import Step
 from keywheel.rotation.trust import Look, Trust, Verdict, dates_anew
 
@@ -201,6 +202,7 @@ class Timekeeper:
             _cut_waits(tx, now, self._lease)
             for statement in _dated:
                 statement.run(tx, now=now)
+            redating.date_anew(tx, now)
 
         self._database.write(date)
         page = [-1]
@@ -233,3 +235,4 @@ class Timekeeper:
 def _cut_waits(tx: Tx, now: float, lease: float) -> None:
     for statement, ends in _cut:
         statement.run(tx, **({"end": now + lease} if ends else {"now": now}))
+    redating.cut_waits(tx, now + lease)

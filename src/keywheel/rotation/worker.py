@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -27,6 +28,7 @@ from keywheel.rotation import rows, slots
 from keywheel.rotation.claims import Claims
 from keywheel.rotation.driver import Driver, frames, is_away
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.keys.engine import KeyEngine
 from keywheel.rotation.rows import Entry
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import ON_REQUEST, Round
@@ -78,12 +80,15 @@ class Engine:
         *,
         name: str,
         pace: Pace,
+        keys: KeyEngine | None = None,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._clock = clock
         self._name = name
         self._pace = pace
+        self._keys = keys
+        self._trusted = False
         self._stop = threading.Event()
         self._stopped = threading.Event()
         self._holds: dict[tuple[int, int], _Hold] = {}  # by secret id and fence
@@ -135,6 +140,7 @@ class Engine:
                         self._guarded(self._sweep, False)
                     self._awake.clear()  # before the look: what comes later wakes us again
                     rest = self._guarded(lambda: self._claim(pool), self._pace.poll)
+                    self._guarded(lambda: self._turn_keys(pool), None)
                     if rest > 0.0:
                         self._awake.wait(min(rest, self._pace.idle if bell.hears else self._pace.poll))
         finally:
@@ -153,6 +159,8 @@ class Engine:
         for entry in claimed:
             self._drive(entry)
             self._take(0)  # gives its slots back
+        if self._keys is not None:
+            self._keys.turn(trusted=self._trusted)
         return len(claimed)
 
     def _claim(self, pool: ThreadPoolExecutor) -> float:
@@ -166,7 +174,7 @@ class Engine:
 
     def _take(self, most: int) -> tuple[list[Entry], float]:
         """Claim up to `most` rotations, and give back the slots of those that ended; and the rest, as `_claim`."""
-        trusted = self._timekeeper.trusts()
+        trusted = self._trusted = self._timekeeper.trusts()
         before, now = self._clock.monotonic(), to_epoch(self._clock.now())
         with self._database.point() as tx:  # a look without a lock: nothing is due most of the time
             wake = rows.next_wake(tx) if most else None
@@ -191,6 +199,15 @@ class Engine:
         if is_due and not claimed:
             rest = self._pace.poll if trusted else self._pace.idle
         return [claim.entry for claim in claimed], max(0.0, rest)
+
+    def _turn_keys(self, pool: ThreadPoolExecutor) -> None:
+        """Have what is due of keys done beside the rotations: to make a key may take seconds."""
+        if self._keys is not None and self._keys.is_due():
+            pool.submit(self._guarded, partial(self._run_keys, self._keys), None)
+
+    def _run_keys(self, keys: KeyEngine) -> None:
+        if keys.turn(trusted=self._trusted):
+            self._awake.set()  # there may be more
 
     def _deadline(self, before: float) -> float:
         """When a lease that was asked for at `before` is over, for us: earlier than anybody else may see it end."""
@@ -217,6 +234,8 @@ class Engine:
             self._database.write(lambda tx: rows.plan_checks(tx, to_epoch(now), every))
         if purged:
             _log.info("engine.purged", secrets=purged)
+        if self._keys is not None:
+            self._keys.sweep()
         return True
 
     def _reclaim(self) -> None:

@@ -175,7 +175,8 @@ _stages = (
 )
 _picked = (
     s.c.id, s.c.arn, s.c.name, s.c.deleted, s.c.accessed,
-    v.c.version_id, v.c.created, v.c.binary, v.c.data_key, v.c.sealed, v.c.accessed, _stages,
+    v.c.version_id, v.c.created, v.c.binary, v.c.data_key, v.c.sealed, v.c.accessed, _stages, s.c.policy, s.c.tags,
+    v.c.key_arn,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ The encryption context of a version is exactly `{"SecretARN": …, "SecretVersio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -14,8 +15,12 @@ from keywheel.clock import epoch_day
 from keywheel.db.statement import Row, Tx
 from keywheel.errors import (
     EncryptionFailure,
+    InvalidKeyUsage,
     InvalidParameter,
     InvalidRequest,
+    KeyDisabled,
+    KeyInvalidState,
+    KeywheelError,
     ResourceNotFound,
 )
 from keywheel.keys import ciphertext, envelope
@@ -51,6 +56,16 @@ class Sealed:
     sealed: bytes
 
 
+class Found(NamedTuple):
+    """What decides whether a value may be read. `key_arn` is None for the default key."""
+
+    arn: str
+    policy: str | None
+    tags: str
+    version_id: str | None
+    key_arn: str | None
+
+
 class Reading(NamedTuple):
     """What GetSecretValue answers. `first_today` asks the caller to remember the access."""
 
@@ -64,6 +79,9 @@ class Reading(NamedTuple):
     first_today: bool
 
 
+Permit = Callable[[Found | None], None]
+
+
 def named_key(scope: Scope, kms_key_id: str | None) -> str | None:
     """What a KmsKeyId names; None for the default key of the scope, however it is spelled."""
     default = (None, "", DEFAULT_ALIAS, scope.arn("kms", DEFAULT_ALIAS))
@@ -72,6 +90,13 @@ def named_key(scope: Scope, kms_key_id: str | None) -> str | None:
 
 def _context(arn: str, version_id: str) -> bytes:
     return ciphertext.context_bytes({"SecretARN": arn, "SecretVersionId": version_id})
+
+
+def _cannot_encrypt(error: KeywheelError) -> EncryptionFailure:
+    return EncryptionFailure(
+        f"Secrets Manager can't encrypt the protected secret text using the provided KMS key: {error.message}",
+        hint=error.hint(),
+    )
 
 
 class Vault:
@@ -84,11 +109,14 @@ class Vault:
         """`value` under a new data key of the secret's key.
 
         Raises:
-            EncryptionFailure: the key that the secret names does not exist any more.
+            EncryptionFailure: the key that the secret names does not exist any more, or cannot be used.
         """
         key, named = self.key(tx, secret.scope, secret.kms_key_id, now)
         context = _context(secret.arn, version_id)
-        data_key, wrapped = self._keys.generate_data_key(tx, key, context)
+        try:
+            data_key, wrapped = self._keys.generate_data_key(tx, key, context)
+        except (KeyDisabled, KeyInvalidState, InvalidKeyUsage) as error:
+            raise _cannot_encrypt(error) from None
         sealed = envelope.seal(value.data.reveal(), data_key, context)
         return Sealed(key.arn if named else None, wrapped, sealed)
 
@@ -104,10 +132,7 @@ class Vault:
         try:
             return self._keys.resolve(tx, scope, named), True
         except (ResourceNotFound, InvalidParameter) as error:
-            raise EncryptionFailure(
-                f"Secrets Manager can't encrypt the protected secret text using the provided KMS key: {error.message}",
-                hint=error.hint(),
-            ) from None
+            raise _cannot_encrypt(error) from None
 
     def open(self, tx: Tx, arn: str, version: Version) -> Value | None:
         """The value of `version` of the secret `arn`; None as long as it has none."""
@@ -117,15 +142,27 @@ class Vault:
 
     def _open(self, tx: Tx, arn: str, version_id: str, binary: bool, data_key: bytes, sealed: bytes) -> Value:
         context = _context(arn, version_id)
-        data = envelope.unseal(sealed, self._keys.decrypt(tx, data_key, context), context)
+        data_key_plain = self._keys.decrypt(tx, data_key, context, region=arn.split(":", 4)[3])
+        data = envelope.unseal(sealed, data_key_plain, context)
         return Value(Sensitive(data), bool(binary))
 
     # --- the hot read
 
     def read(
-        self, tx: Tx, scope: Scope, secret_id: str, *, version_id: str | None, label: str | None, now: datetime
+        self,
+        tx: Tx,
+        scope: Scope,
+        secret_id: str,
+        *,
+        version_id: str | None,
+        label: str | None,
+        now: datetime,
+        permit: Permit | None = None,
     ) -> Reading:
         """A value by version, by label, or by both when they agree; AWSCURRENT when neither is given.
+
+        `permit` is asked, with what was found, or None where there is no such secret, before anything is told or
+        opened.
 
         Raises:
             ResourceNotFound: no such secret, label or version, or it has no value.
@@ -133,9 +170,12 @@ class Vault:
         """
         stage = label or "AWSCURRENT"
         row = self._fetch(tx, parse_secret_id(secret_id, scope), version_id, stage)
-        if row is None or f":{scope.region}:{scope.account}:" not in row[1]:
+        found = row if row is not None and f":{scope.region}:{scope.account}:" in row[1] else None
+        if permit is not None:
+            permit(None if found is None else Found(found[1], found[12], found[13], found[5], found[14]))
+        if found is None:
             raise ResourceNotFound("Secrets Manager can't find the specified secret.")
-        id_, arn, name, deleted, accessed, version, created, binary, data_key, sealed, version_accessed, held = row
+        id_, arn, name, deleted, accessed, version, created, binary, data_key, sealed, used, held = found[:12]
         if deleted is not None:
             raise InvalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
         if sealed is None:
@@ -146,7 +186,7 @@ class Vault:
             raise InvalidRequest("You provided a VersionStage that is not associated to the provided VersionId.")
         value = self._open(tx, arn, version, binary, data_key, sealed)
         today = epoch_day(now)
-        return Reading(id_, arn, name, version, created, labels, value, accessed != today or version_accessed != today)
+        return Reading(id_, arn, name, version, created, labels, value, accessed != today or used != today)
 
     @staticmethod
     def _fetch(tx: Tx, ref: SecretRef, version_id: str | None, label: str) -> Row | None:
