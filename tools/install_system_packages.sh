@@ -4,6 +4,7 @@ set -eu
 here=$(dirname "$0")
 missing=
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+[ -e /usr/lib/softhsm/libsofthsm2.so ] || missing="$missing softhsm2"
 [ -n "$missing" ] || exit 0
 echo "Installing the system packages that the tests need:$missing"
 # Without this, Debian's package would make and start a cluster of its own; the tests start private ones.

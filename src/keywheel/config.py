@@ -22,6 +22,24 @@ Role = Literal["all", "api", "engine"]
 DEFAULT_DATA = "keywheel-data"
 
 
+class HsmToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A PKCS #11 token: the vendor's library, and the token's label."""
+
+    module: str
+    token: str
+
+
+class XksProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an external key store's proxy is reached, where its endpoint does not say it all."""
+
+    address: str | None = None
+    """`HOST:PORT` to connect to; by default the endpoint's host, and 443."""
+    ca: str | None = None
+    """The authority that its certificate is from (PEM); by default one of the system's."""
+    timeout: Annotated[float, Meta(gt=0, le=5)] = 0.25
+    """Seconds to wait for an answer."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `keywheel serve` can be told. docs/operations/settings.md explains each field."""
 
@@ -73,6 +91,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How often the audit ledger is flushed to the disk and signed, while there is something new."""
     audit_sync: bool = False
     """Whether each entry of the audit ledger is on the disk before its call is answered."""
+    hsm: dict[str, HsmToken] | None = None
+    """The tokens that custom key stores may be on, by their cluster ids: tables of the file."""
+    xks_proxies: dict[str, XksProxy] | None = None
+    """The proxies of external key stores that the server may call, by their hosts: tables of the file."""
+    xks: bool = False
+    """Whether the server is a proxy itself, by which AWS KMS uses keys of this house."""
+    xks_file: str | None = None
+    """Who may call that proxy, and which keys it serves; by default `xks.toml` in the data directory."""
     body_limit: Annotated[int, Meta(ge=1024)] = 1_048_576
     """The largest request body, in bytes."""
     request_seconds: Annotated[float, Meta(gt=0)] = 30.0
@@ -94,6 +120,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def root_key_path(self) -> Path:
         """Where the root key's file is."""
         return Path(self.root_key_file) if self.root_key_file else self.directory / "root.key"
+
+    @property
+    def xks_path(self) -> Path:
+        """Where the file of the proxy is."""
+        return Path(self.xks_file) if self.xks_file else self.directory / "xks.toml"
 
     def check(self) -> None:
         """Refuse what cannot be served safely.

@@ -28,6 +28,8 @@ from keywheel.access.audit import checkpoints
 from keywheel.access.audit.log import AuditLog, open_stream, public_key_path
 from keywheel.access.audit.stream import Checkpoint
 from keywheel.access.door import Door
+from keywheel.access.sessions import Sessions
+from keywheel.access.sigv4 import Request, sign
 from keywheel.api.app import App
 from keywheel.api.connections import Connection
 from keywheel.api.rooms import Rooms
@@ -40,9 +42,13 @@ from keywheel.errors import ConfigurationError
 from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
 from keywheel.keys.keyring import Keys
 from keywheel.keys.signing import signing_key
+from keywheel.keys.stores.backends import Backends, ProxyPlace, TokenPlace
+from keywheel.keys.stores.xks import Credential, Headers
 from keywheel.keys.unseal import load_root_key
 from keywheel.processes import Child, on_terminate, supervise
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.keys.aliases import AliasRotations
+from keywheel.rotation.keys.engine import KeyEngine
 from keywheel.rotation.outbox import Outbox
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
@@ -53,6 +59,8 @@ from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
 from keywheel.secrets.replicas import Replicas
 from keywheel.sensitive import Sensitive
+from keywheel.xks.app import XksProxyApp
+from keywheel.xks.registration import RegistrationFile
 
 _GRACEFUL_SECONDS = 20
 _BACKLOG = 2048
@@ -77,12 +85,33 @@ class House:
         workers = settings.rotation_workers
         pace = Pace(lease=settings.lease_seconds, workers=workers, limits=limits, rounds=rounds, care=care)
         rooms = self.rooms
-        return Engine(rooms.database, rooms.secrets, rooms.rotations, rooms.runners, rooms.clock, name=name, pace=pace)
+        lease = timedelta(seconds=settings.lease_seconds)
+        keys = KeyEngine(rooms.database, rooms.keys, rooms.clock, lease=lease)
+        return Engine(
+            rooms.database,
+            rooms.secrets,
+            rooms.rotations,
+            rooms.runners,
+            rooms.clock,
+            name=name,
+            pace=pace,
+            keys=keys,
+        )
 
     def app(self, audit: AuditLog | None = None) -> App:
         """The API over these rooms, which tells everything to `audit`."""
-        limits = self.settings
-        return App(self.rooms, self.door, audit, body_limit=limits.body_limit, request_seconds=limits.request_seconds)
+        limits, proxy = self.settings, None
+        if limits.xks:
+            file = RegistrationFile(limits.xks_path)
+            proxy = XksProxyApp(file, self.rooms.database, self.keys, self.rooms.clock, audit)
+        return App(
+            self.rooms,
+            self.door,
+            audit,
+            body_limit=limits.body_limit,
+            request_seconds=limits.request_seconds,
+            beside=proxy,
+        )
 
     def audit(self, process: str) -> AuditLog:
         """The audit log of a process of this server: a stream of its own.
@@ -96,6 +125,7 @@ class House:
         """Let go of everything."""
         if self.rooms.runners.endpoint is not None:
             self.rooms.runners.endpoint.close()
+        self.keys.custom.close()
         self.rooms.database.close()
 
 
@@ -115,7 +145,7 @@ def build(
     own = clock or SystemClock()  # signatures are dated by callers, who know nothing of the store
     database = open_database(settings.database_url)
     database = database if around is None else around(database)
-    keys = Keys(root)
+    keys = Keys(root, _backends(settings, own))
     try:
         with database.point() as tx:
             keys.check(tx)
@@ -127,15 +157,23 @@ def build(
     rooms = Rooms(
         database=database,
         clock=clock,
+        keys=keys,
         secrets=secrets,
         listing=Listing(),
         replicas=Replicas(secrets),
         rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
+        key_rotations=AliasRotations(keys),
         runners=runners or Runners(_endpoint(settings, own)),
         sign=lambda message: database.write(lambda tx: signing_key(tx, keys)).sign(message),
     )
     access_keys = AccessKeys(keys)
-    return House(rooms, keys, access_keys, Door(database, access_keys, own), settings)
+    return House(
+        rooms,
+        keys,
+        access_keys,
+        Door(database, access_keys, own, Sessions(keys), secure=settings.tls_cert is not None),
+        settings,
+    )
 
 
 def open_audit(settings: Settings, database: Database, keys: Keys, process: str) -> AuditLog:
@@ -170,6 +208,8 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
     """
     settings.check()
     _check_tls(settings)
+    if settings.xks:
+        RegistrationFile(settings.xks_path)
     os.umask(0o077)
     log_to_stderr(settings.log_level)
     root = load_root_key(settings.root_key_path, passphrase)
@@ -348,6 +388,26 @@ def _announce(settings: Settings, listener: socket.socket | None) -> None:
     scheme = "http" if settings.tls_cert is None else "https"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     log.info("server.started", role=settings.role, data=settings.data, url=url)
+
+
+def _backends(settings: Settings, clock: Clock) -> Backends:
+    def signed(credential: Credential, region: str, path: str, headers: Headers, body: bytes) -> Headers:
+        return sign(
+            Request("POST", path.encode(), b"", headers, body),
+            access_key_id=credential.access_key_id,
+            secret=credential.secret,
+            region=region,
+            service="kms-xks-proxy",
+            now=clock.now(),
+        )
+
+    tokens, proxies = settings.hsm or {}, settings.xks_proxies or {}
+    return Backends(
+        {cluster: TokenPlace(each.module, each.token) for cluster, each in tokens.items()},
+        {f"https://{host}": ProxyPlace(each.address, each.ca, each.timeout) for host, each in proxies.items()},
+        signed,
+        clock,
+    )
 
 
 def _endpoint(settings: Settings, clock: Clock) -> LambdaEndpoint | None:

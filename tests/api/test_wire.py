@@ -389,6 +389,24 @@ def test_an_error_becomes_a_body(error: Exception, expected: dict[str, str]) -> 
     assert expected["__type"] == wire.error_code(error)
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.KeyNotFound("no such"), {"__type": "NotFoundException", "message": "no such"}),
+        (errors.LimitExceeded("too many"), {"__type": "LimitExceededException", "message": "too many"}),
+        (errors.InvalidCiphertext(), {"__type": "InvalidCiphertextException", "message": ""}),
+        (errors.AccessDenied("not you"), {"__type": "AccessDeniedException", "message": "not you"}),
+        (errors.KeyStoreError("locked"), {"__type": "KMSInternalException", "message": "locked"}),
+        (ValueError("S3cr3t"), {"__type": "KMSInternalException", "message": "An error occurred on the server side."}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_kms_spells_an_error_in_its_own_way(error: Exception, expected: dict[str, str]) -> None:
+    """Also one that both services know; and it has another name for an error of ours."""
+    assert expected == json.loads(wire.error_body(error, wire.KMS))
+    assert expected["__type"] == wire.error_code(error, wire.KMS)
+
+
 @pytest.mark.parametrize("error", [errors.ResourceNotFound("no such"), errors.AccessDenied("not you")])
 def test_botocore_reads_both_spellings_of_an_error(error: errors.CallerError) -> None:
     """The code and the text arrive at a client of AWS."""

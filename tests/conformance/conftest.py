@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conformance import answers
 from tests.conformance.server import Server, fresh, fresh_region, pair_in
 from tests.support.keywheel_server import KeywheelServer
 from tests.support.servers import PostgresServer
@@ -44,6 +45,14 @@ def _postgresql_store(request: pytest.FixtureRequest) -> str:
 def api(server: Server) -> Any:
     """A boto3 client."""
     return server.client()
+
+
+@pytest.fixture
+def kms(server: Server) -> Any:
+    """A boto3 client of KMS, whose answers are held to the model."""
+    client = server.client(service="kms")
+    client.meta.events.register("after-call.kms", answers.check, unique_id="answers")
+    return client
 
 
 @pytest.fixture

@@ -113,10 +113,12 @@ class Server:
 
     # --- speaking to it
 
-    def _client(self, region: str = REGION, pair: Pair | None = None, **options: Any) -> Any:
+    def _client(
+        self, region: str = REGION, pair: Pair | None = None, service: str = "secretsmanager", **options: Any
+    ) -> Any:
         pair = pair or self.admin
         return self._session.client(
-            "secretsmanager",
+            service,
             endpoint_url=self.url,
             region_name=region,
             aws_access_key_id=pair.access_key_id,

@@ -1,4 +1,7 @@
-"""Bodies from AWS's own service model: right ones, and ones spoiled in every way that JSON and the model know."""
+"""Bodies from AWS's own service models: right ones, and ones spoiled in every way that JSON and the models know.
+
+An operation is named by its `X-Amz-Target`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,18 @@ import random
 import string
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import botocore.session
-from botocore.model import ListShape, Shape, StructureShape
+from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-MODEL = botocore.session.get_session().get_service_model("secretsmanager")
-OPERATIONS: list[str] = sorted(MODEL.operation_names)
+MODELS = {
+    f"{model.metadata['targetPrefix']}.": model
+    for model in map(botocore.session.get_session().get_service_model, ("secretsmanager", "kms"))
+}
+OPERATIONS: list[str] = sorted(prefix + name for prefix, model in MODELS.items() for name in model.operation_names)
 CANARY = "kwcanary7f3a"  # in every secret value that is sent: it must stand in no log
 _SECRET = {"SecretString", "SecretBinary"}
 _ODD_TEXTS = (
@@ -35,17 +42,43 @@ _ODD_TOKENS = (
     '"\\ud800"', '"\\udc00\\ud800"', '"\\x41"', '"\\u00"', '"unended', '"a\tb"', '"\\u0000"', "[" * 2000 + "]" * 2000,
     '{"a":' * 900 + "1" + "}" * 900, "[" * 50_000, "/**/1", "", ",",
 )  # fmt: skip
+# Finding the primes of an RSA key takes seconds.
+_QUICK_SPECS = ("SYMMETRIC_DEFAULT", "ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "HMAC_256", "ML_KEM_768", "ML_DSA_44")
+# What the keys that there are can do, so that some requests are carried out.
+_LIKELY = {
+    "SigningAlgorithm": "ECDSA_SHA_256",
+    "MacAlgorithm": "HMAC_SHA_256",
+    "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+    "SourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+    "DestinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+}
 Draw = random.Random
 
 
-def document(draw: Draw, operation: str, names: list[str]) -> dict[str, Any]:
+@dataclass
+class Names:
+    """What is there, or may be: secrets by their names, keys by their ids and aliases, and ciphertexts."""
+
+    secrets: list[str]
+    keys: list[str] = field(default_factory=lambda: ["alias/fuzz"])
+    ciphertexts: list[str] = field(default_factory=list)
+
+
+def shape_of(operation: str) -> StructureShape:
+    """The operation's request."""
+    prefix, _, name = operation.rpartition(".")
+    shape: StructureShape = MODELS[f"{prefix}."].operation_model(name).input_shape
+    return shape
+
+
+def document(draw: Draw, operation: str, names: Names) -> dict[str, Any]:
     """A document that keeps every constraint of the model, with some of the members that may be left out."""
-    shape = MODEL.operation_model(operation).input_shape
+    shape = shape_of(operation)
     made: dict[str, Any] = _valid(draw, shape, "", names)
     return made
 
 
-def _valid(draw: Draw, shape: Shape, member: str, names: list[str]) -> Any:
+def _valid(draw: Draw, shape: Shape, member: str, names: Names) -> Any:
     if isinstance(shape, StructureShape):
         kept = [each for each in shape.members if each in shape.required_members or draw.random() < 0.35]
         return {each: _valid(draw, shape.members[each], each, names) for each in kept}
@@ -54,6 +87,12 @@ def _valid(draw: Draw, shape: Shape, member: str, names: list[str]) -> Any:
         return [_valid(draw, shape.member, member, names) for _ in range(count)]
     if shape.type_name == "string":
         return _text(draw, shape, member, names)
+    if isinstance(shape, MapShape):
+        return {draw.choice("abc"): draw.choice("xyz") for _ in range(draw.randrange(3))}
+    if shape.type_name == "timestamp":
+        return draw.choice([0, 1.5, 2e9, -1, 1e300])
+    if member == "CiphertextBlob" and names.ciphertexts and draw.random() < 0.8:
+        return draw.choice(names.ciphertexts)
     if shape.type_name == "blob":
         return base64.b64encode(CANARY.encode() + draw.randbytes(draw.randrange(64))).decode()
     if shape.type_name in ("integer", "long"):
@@ -61,12 +100,23 @@ def _valid(draw: Draw, shape: Shape, member: str, names: list[str]) -> Any:
     return draw.random() < 0.5
 
 
-def _text(draw: Draw, shape: Shape, member: str, names: list[str]) -> str:
+def _text(draw: Draw, shape: Shape, member: str, names: Names) -> str:
+    if member in ("KeySpec", "KeyPairSpec", "CustomerMasterKeySpec") and draw.random() < 0.95:
+        quick = [spec for spec in _QUICK_SPECS if spec in shape.metadata["enum"]]
+        return str(draw.choice(quick or shape.metadata["enum"]))
+    if member in _LIKELY and draw.random() < 0.8:
+        return _LIKELY[member]
     if shape.metadata.get("enum"):
         return str(draw.choice(shape.metadata["enum"]))
     known: dict[str, Callable[[], str]] = {
-        "SecretId": lambda: draw.choice(names),
-        "Name": lambda: draw.choice(names),
+        "SecretId": lambda: draw.choice(names.secrets),
+        "Name": lambda: draw.choice(names.secrets),
+        "KeyId": lambda: draw.choice(names.keys),
+        "SourceKeyId": lambda: draw.choice(names.keys),
+        "DestinationKeyId": lambda: draw.choice(names.keys),
+        "TargetKeyId": lambda: draw.choice(names.keys),
+        "AliasName": lambda: f"alias/fuzz-{draw.randrange(4)}",
+        "Policy": lambda: '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kms:*"}]}',
         "SecretString": lambda: CANARY + "".join(draw.choices(string.printable, k=draw.randrange(64))),
         "ClientRequestToken": lambda: str(uuid.UUID(int=draw.getrandbits(128))),
         "VersionStages": lambda: draw.choice(["AWSCURRENT", "AWSPENDING", "blue"]),
@@ -84,7 +134,7 @@ def _text(draw: Draw, shape: Shape, member: str, names: list[str]) -> str:
 # --- spoiled -------------------------------------------------------------------------------------------------------
 
 
-def body(draw: Draw, operation: str, names: list[str]) -> bytes:
+def body(draw: Draw, operation: str, names: Names) -> bytes:
     """A body of the operation, right or spoiled in one of the ways below."""
     made = document(draw, operation, names)
     return draw.choice(_WAYS)(draw, operation, made)
@@ -124,7 +174,7 @@ def _twice(draw: Draw, operation: str, made: dict[str, Any]) -> bytes:
 
 def _border(draw: Draw, operation: str, made: dict[str, Any]) -> bytes:
     """A member, at any depth, one under, at, or one over a bound of the model."""
-    bounded = list(_bounded(MODEL.operation_model(operation).input_shape, lambda value: value))
+    bounded = list(_bounded(shape_of(operation), lambda value: value))
     if bounded:
         member, kind, inside = draw.choice(bounded)
         bound = kind.metadata[draw.choice(sorted({"min", "max"} & set(kind.metadata)))] + draw.randint(-1, 1)
@@ -156,7 +206,7 @@ def _item(outer: Callable[[Any], Any], value: Any) -> Any:
 def _sized(draw: Draw, member: str, kind: Shape, size: int) -> Any:
     size = min(size, 300_000) if kind.type_name != "long" else size
     if isinstance(kind, ListShape):
-        return [_valid(draw, kind.member, member, ["x"])] * max(size, 0)
+        return [_valid(draw, kind.member, member, Names(["x"]))] * max(size, 0)
     if kind.type_name == "string":
         return (draw.choice(["x", "é", "\U0001f511", "-"]) * max(size, 0))[: max(size, 0)]
     if kind.type_name == "blob":
@@ -202,7 +252,7 @@ _WAYS: tuple[Callable[[Draw, str, dict[str, Any]], bytes], ...] = (
 
 def _place(draw: Draw, made: dict[str, Any], operation: str, value: Any) -> None:
     """Put the value in the place of some member, at any depth. A long text for a secret keeps its mark."""
-    members = MODEL.operation_model(operation).input_shape.members
+    members = shape_of(operation).members
     member = draw.choice(sorted(members)) if members else "SecretId"
     inner, kind = made.get(member), members.get(member)
     if isinstance(inner, dict) and inner and draw.random() < 0.6:

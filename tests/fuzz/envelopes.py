@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from keywheel.access import sigv4
 from keywheel.sensitive import Sensitive
-from tests.fuzz.documents import OPERATIONS, Draw, body
+from tests.fuzz.documents import OPERATIONS, Draw, Names, body
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,7 +36,7 @@ class Envelope:
     refused: bool = False
 
 
-def envelope(draw: Draw, key: Key, names: list[str]) -> Envelope:
+def envelope(draw: Draw, key: Key, names: Names) -> Envelope:
     """Four of five are signed rightly, so that their bodies are read."""
     operation = draw.choice(OPERATIONS)
     content = body(draw, operation, names)
@@ -57,19 +57,31 @@ def signed(
     shift: timedelta = timedelta(0),
     spoil: Callable[[Headers], Headers] = lambda headers: headers,
     unsigned: Headers | None = None,
-    service: str = "secretsmanager",
 ) -> bytes:
-    """A signed request. `more` headers are signed, `unsigned` ones are not; `spoil` is applied after signing."""
-    wanted = b"secretsmanager." + operation.encode() if target is None else target
+    """A request signed for the service of `operation`.
+
+    `more` headers are signed, `unsigned` ones are not; `spoil` is applied after signing.
+    """
+    wanted = operation.encode() if target is None else target
     headers = [(b"host", key.host.encode()), (b"x-amz-target", wanted), *(more or [])]
     if not any(name == b"content-type" for name, _ in headers):
         headers.append((b"content-type", b"application/x-amz-json-1.1"))
     request = sigv4.Request("POST", "/", "", headers, content)
     now = datetime.now(UTC) + shift
     signature = sigv4.sign(
-        request, access_key_id=key.access_key_id, secret=key.secret, region=key.region, service=service, now=now
+        request,
+        access_key_id=key.access_key_id,
+        secret=key.secret,
+        region=key.region,
+        service=_service(operation),
+        now=now,
     )
     return framed(spoil([*headers, *signature]) + (unsigned or []), content)
+
+
+def _service(operation: str) -> str:
+    """The service that a request is signed for."""
+    return "kms" if operation.startswith("TrentService.") else "secretsmanager"
 
 
 def framed(headers: Headers, content: bytes, *, query: bytes = b"", method: bytes = b"POST") -> bytes:
@@ -83,11 +95,17 @@ def framed(headers: Headers, content: bytes, *, query: bytes = b"", method: byte
 
 def _target(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
     odd = [
-        b"", b"secretsmanager.", operation.encode(), b"secretsmanager." + operation.lower().encode(), b"." * 500,
-        b"TrentService.Encrypt", b"secretsmanager..GetSecretValue", b"\xff\xfe", b"secretsmanager.GetSecretValue.",
-        b"x" * 8000,
+        b"", b"secretsmanager.", operation.rpartition(".")[2].encode(), operation.lower().encode(), b"." * 500,
+        b"TrentService.", b"kms.Encrypt", b"secretsmanager..GetSecretValue", b"\xff\xfe",
+        b"secretsmanager.GetSecretValue.", b"x" * 8000,
     ]  # fmt: skip
     return signed(key, operation, content, target=draw.choice(odd))
+
+
+def _other_service(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
+    """An operation of the service that the signature is not for."""
+    other = b"TrentService.Encrypt" if _service(operation) == "secretsmanager" else b"secretsmanager.GetSecretValue"
+    return signed(key, operation, content, target=other)
 
 
 def _content_type(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
@@ -123,7 +141,7 @@ def _odd_date(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
 
 
 def _unsigned(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
-    headers = [(b"host", key.host.encode()), (b"x-amz-target", b"secretsmanager." + operation.encode())]
+    headers = [(b"host", key.host.encode()), (b"x-amz-target", operation.encode())]
     return framed(headers, content)
 
 
@@ -141,7 +159,7 @@ def _authorization(draw: Draw, key: Key, operation: str, content: bytes) -> byte
                 value.replace(b"SignedHeaders=host;", b"SignedHeaders="),
                 value.replace(b"AWS4-HMAC-SHA256", b"AWS4-ECDSA-P256-SHA256"),
                 value.replace(b"aws4_request", b"aws5_request"),
-                value.replace(b"secretsmanager", b"s3"),
+                value.replace(b"secretsmanager", b"s3").replace(b"kms", b"s3"),
                 value[: value.rindex(b"=") + 1] + b"f" * draw.choice([0, 1, 63, 64, 65, 9000]),
                 b"Basic YTpi",
                 b"AWS4-HMAC-SHA256 " + b"Credential=" * 500,
@@ -180,7 +198,7 @@ def _method(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
 def _presigned(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
     """A presigned query, with one of its parts changed, cut or repeated."""
     now = datetime.now(UTC)
-    scope = f"{key.access_key_id}/{now:%Y%m%d}/{key.region}/secretsmanager/aws4_request"
+    scope = f"{key.access_key_id}/{now:%Y%m%d}/{key.region}/{_service(operation)}/aws4_request"
     parts = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": scope.replace("/", "%2F"),
         "X-Amz-Date": f"{now:%Y%m%dT%H%M%SZ}", "X-Amz-Expires": "60", "X-Amz-SignedHeaders": "host",
@@ -191,7 +209,7 @@ def _presigned(draw: Draw, key: Key, operation: str, content: bytes) -> bytes:
     pairs = [f"{name}={value}" for name, value in parts.items()]
     if draw.random() < 0.3:
         pairs.append(draw.choice(pairs))
-    headers = [(b"host", key.host.encode()), (b"x-amz-target", b"secretsmanager." + operation.encode())]
+    headers = [(b"host", key.host.encode()), (b"x-amz-target", operation.encode())]
     return framed(headers, content, query=b"?" + "&".join(pairs).encode())
 
 
@@ -210,6 +228,7 @@ _KINDS: dict[str, tuple[Make, bool]] = {
     "harmless headers": (_harmless, False),
     "method": (_method, True),
     "odd date": (_odd_date, True),
+    "other service": (_other_service, True),
     "presigned": (_presigned, True),
     "target": (_target, True),
     "unsigned": (_unsigned, True),

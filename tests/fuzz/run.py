@@ -51,7 +51,7 @@ def abuse(server: KeywheelServer, *, count: int, seed: int) -> Abuse:
     fuzzed, ordinary = Key(access_key_id, secret, host, "fuzz-1"), Key(access_key_id, secret, host, REGION)
 
     def one() -> bytes:
-        return signed(ordinary, "ListSecrets", json.dumps({"MaxResults": 1}).encode())
+        return signed(ordinary, "secretsmanager.ListSecrets", json.dumps({"MaxResults": 1}).encode())
 
     warm = campaign(port, fuzzed, ordinary, count=int(count * _WARM_UP), seed=seed + 1)
     with crowd(port):  # as many at once as there will be

@@ -11,7 +11,7 @@ import pytest
 from keywheel.sensitive import Sensitive
 from tests.fuzz.__main__ import SEED
 from tests.fuzz.campaign import CODES, judged
-from tests.fuzz.documents import OPERATIONS
+from tests.fuzz.documents import OPERATIONS, Names
 from tests.fuzz.envelopes import Key, envelope
 from tests.fuzz.run import abuse
 from tests.support.keywheel_server import KeywheelServer
@@ -38,7 +38,7 @@ def test_the_same_seed_draws_the_same_bodies() -> None:
     key = Key("AKIAEXAMPLE", Sensitive("secret"), "127.0.0.1:1", "fuzz-1")
     one, other = (random.Random(7) for _ in range(2))
     for _ in range(300):
-        first, second = envelope(one, key, ["a"]), envelope(other, key, ["a"])
+        first, second = envelope(one, key, Names(["a"])), envelope(other, key, Names(["a"]))
         assert (first.kind, len(OPERATIONS)) == (second.kind, len(OPERATIONS))
         if first.kind == "signed":
             assert first.raw.partition(b"\r\n\r\n")[2] == second.raw.partition(b"\r\n\r\n")[2]
@@ -50,7 +50,9 @@ def answer(code: str) -> tuple[dict[str, str], bytes]:
     return headers, json.dumps({"__type": code, "Message": "m"}).encode()
 
 
-@pytest.mark.parametrize("code", ["InternalServiceError", "InternalFailure", "SomethingElse", ""])
+@pytest.mark.parametrize(
+    "code", ["InternalServiceError", "InternalFailure", "KMSInternalException", "SomethingElse", ""]
+)
 def test_a_wrong_answer_is_found(code: str) -> None:
     """A fault of the server in either spelling, with any status, and codes that nobody knows."""
     assert judged(400, *answer(code))[1] is not None

@@ -13,8 +13,9 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,10 +23,12 @@ from keywheel.access.audit.log import AuditLog
 from keywheel.access.audit.stream import AuditUnavailable
 from keywheel.access.door import Door, authorize
 from keywheel.access.sigv4 import Request
-from keywheel.api import wire
+from keywheel.api import key_sets, wire
 from keywheel.api.audited import Call, entry_of
-from keywheel.api.operations import TABLE, Operation, resource_of
+from keywheel.api.operations import TABLE, Operation, operation_of_form, resource_of
 from keywheel.api.rooms import Rooms
+from keywheel.api.secretsmanager.finding import admit, member_facts
+from keywheel.api.sts import query
 from keywheel.errors import CallerError, RequestTimeout, RequestTooLarge, UnknownOperation
 
 _log = structlog.get_logger("keywheel.api")
@@ -33,13 +36,29 @@ _log = structlog.get_logger("keywheel.api")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Answer = tuple[int, bytes, str | None]
 """The status, the body and, for an error, its code."""
 _THREADS = 32
 _LARGE = 16_384  # a body that takes longer to read than the event loop may be held up
 _HEARD_OUT = 16  # how many times the limit of a body is read before the connection is cut
+_PROBES = ("/health", "/ready")
 _NOT_READY = b"the store or the audit ledger cannot be reached\n"
 _JSON = (b"content-type", b"application/x-amz-json-1.1")
+_XML = (b"content-type", b"text/xml")
+_FORM = b"application/x-www-form-urlencoded"
+
+
+class Beside(Protocol):
+    """What is served at the paths that are not the API's."""
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
 
 
 class Disconnected(Exception):
@@ -50,9 +69,17 @@ class App:
     """The ASGI application."""
 
     def __init__(
-        self, rooms: Rooms, door: Door, audit: AuditLog | None, *, body_limit: int, request_seconds: float
+        self,
+        rooms: Rooms,
+        door: Door,
+        audit: AuditLog | None,
+        *,
+        body_limit: int,
+        request_seconds: float,
+        beside: Beside | None = None,
     ) -> None:
         self._rooms = rooms
+        self._beside = beside
         self._door = door
         self._audit = audit
         self._body_limit = body_limit
@@ -68,8 +95,14 @@ class App:
         """Serve one request."""
         if scope["type"] != "http":
             return
+        if scope["path"].startswith(key_sets.PREFIX) and scope["method"] in ("GET", "HEAD"):
+            await self._key_set(scope, send)
+            return
         if scope["path"] != "/":
-            await self._probe(scope["path"], send)
+            if self._beside is not None and scope["path"] not in _PROBES:
+                await self._beside(scope, receive, send)
+            else:
+                await self._probe(scope["path"], send)
             return
         request_id = next(self._ids)
         try:
@@ -87,8 +120,10 @@ class App:
 
     def at_once(self, headers: Headers, body: bytes, client: str | None) -> tuple[int, Headers, bytes] | None:
         """The answer to `POST /` where it takes no more than a look into a local file; None for everything else."""
-        operation = _operation(headers)
+        operation = _operation(headers, body)
         if operation is None or not operation.quick or not self._inline or self._waits or len(body) > _LARGE:
+            return None
+        if operation.late and self._rooms.keys.custom.in_use:  # the key may be behind a network
             return None
         request_id = next(self._ids)
         call = Call(operation, Request("POST", b"/", b"", headers, body), request_id, client)
@@ -98,9 +133,11 @@ class App:
     def close(self) -> None:
         """Let the threads end what they do."""
         self._threads.shutdown()
+        if self._beside is not None:
+            self._beside.close()
 
     async def _operation(self, scope: MutableMapping[str, Any], body: bytes, request_id: str) -> Answer:
-        operation = _operation(scope["headers"]) if scope["method"] == "POST" else None
+        operation = _operation(scope["headers"], body) if scope["method"] == "POST" else None
         request = Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
         call = Call(operation, request, request_id, (scope.get("client") or (None,))[0])
         loop = asyncio.get_running_loop()
@@ -130,17 +167,24 @@ class App:
         """Find out what is to be done, for whom, with which members; and refuse what may not be."""
         if self._audit is not None:
             self._audit.check()
-        caller = call.caller = self._door.authenticate(call.request)
         operation = call.operation
         if operation is None:
+            call.caller = self._door.authenticate(call.request, client=call.client)
             raise UnknownOperation("The requested operation is not known: see X-Amz-Target.")
-        members = call.members = wire.decode(call.request.body, operation.request)
-        authorize(caller, operation.action, resource_of(members, caller), {})
+        caller = call.caller = self._door.authenticate(call.request, operation.service.signed_for, client=call.client)
+        decode = query.decode if operation.service.forms else partial(wire.decode, service=operation.service)
+        members = call.members = decode(call.request.body, operation.request)
+        if not operation.late:
+            authorize(caller, operation.action, resource_of(members, caller), member_facts(members))
+        elif not (operation.quick or operation.service.forms or operation.service is wire.KMS):
+            admit(self._rooms, caller, members)
 
     def _carried_out(self, call: Call) -> Answer:
         if call.operation is None or call.caller is None:
             raise AssertionError("a call that was not admitted")
         call.result = call.operation.handler(self._rooms, call.caller, call.members)
+        if call.operation.service.forms and call.result is not None:
+            return 200, query.encode(call.operation.action.partition(":")[2], call.result, call.request_id), None
         return 200, wire.encode(call.result), None
 
     def _told(self, call: Call, answer: Answer) -> Answer:
@@ -155,13 +199,19 @@ class App:
 
     @staticmethod
     def _refused(error: Exception, call: Call) -> Answer:
+        service = wire.SECRETS_MANAGER if call.operation is None else call.operation.service
+        if service.forms:
+            status, body, code = query.refused(error, call.request_id)
+        else:
+            status = error.status if isinstance(error, CallerError) else 500
+            body, code = wire.error_body(error, service), wire.error_code(error, service)
         if isinstance(error, CallerError):
             call.message = error.message
-            return error.status, wire.error_body(error), error.code
+            return status, body, code
         frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
         action = "" if call.operation is None else call.operation.action
         _log.error("api.fault", action=action, error=type(error).__name__, at=frames, request_id=call.request_id)
-        return 500, wire.error_body(error), wire.error_code(error)
+        return status, body, code
 
     async def _body(self, receive: Receive) -> bytes:
         try:
@@ -194,7 +244,20 @@ class App:
             ready = await loop.run_in_executor(self._threads, self._is_ready)
             await _plain(send, 200 if ready else 503, b"ready\n" if ready else _NOT_READY)
         else:
-            await _plain(send, 404, b"keywheel serves the AWS Secrets Manager protocol at POST /\n")
+            await _plain(send, 404, b"keywheel serves the AWS Secrets Manager and AWS KMS protocols at POST /\n")
+
+    async def _key_set(self, scope: MutableMapping[str, Any], send: Send) -> None:
+        known = [value for name, value in scope["headers"] if name == b"if-none-match"]
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._threads, key_sets.answer, self._rooms, scope["path"], known)
+        except Exception as error:  # noqa: BLE001 - the store is away, say: whoever verifies keeps what he has
+            _log.error("api.key-set", error=type(error).__name__)
+            await _plain(send, 503, _NOT_READY)
+            return
+        status, headers, body = found
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
 
     def _is_ready(self) -> bool:
         try:
@@ -207,15 +270,21 @@ class App:
         return True
 
 
-def _operation(headers: Headers) -> Operation | None:
+def _operation(headers: Headers, body: bytes) -> Operation | None:
+    form = False
     for name, value in headers:
         if name == b"x-amz-target":
             return TABLE.get(value)
-    return None
+        form = form or (name == b"content-type" and value.startswith(_FORM))
+    return operation_of_form(body) if form else None
 
 
 def _headers(body: bytes, request_id: str, code: str | None) -> Headers:
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"x-amzn-requestid", request_id.encode())]
+    headers = [
+        _XML if body[:1] == b"<" else _JSON,
+        (b"content-length", b"%d" % len(body)),
+        (b"x-amzn-requestid", request_id.encode()),
+    ]
     if code is not None:
         headers.append((b"x-amzn-errortype", code.encode()))
     return headers

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import Struct
 
 from keywheel.access.audit import entries
-from keywheel.access.audit.entries import Entry, Identity
+from keywheel.access.audit.entries import Entry, Identity, Resource
 from keywheel.access.door import Caller
 from keywheel.access.sigv4 import Request
 from keywheel.api.operations import Operation
 
-_READ_ONLY = ("Describe", "Get", "List", "BatchGet", "Validate", "Explain")
+_READ_ONLY = (
+    *("Describe", "Get", "List", "BatchGet", "Validate", "Explain"),
+    *("Encrypt", "Decrypt", "ReEncrypt", "Generate", "Sign", "Verify", "Derive", "Encapsulate", "Decapsulate"),
+)  # a key is used, not changed
 _NOBODY = Identity("Unknown")
 _USER_AGENT_LENGTH = 256
+# How a validation error quotes a member. The member may be a policy or a tag, which no entry holds, and a long one.
+_QUOTED = re.compile(r"Value '.*?' at '(?=[\w.]+' failed to satisfy constraint: )", re.DOTALL)
+_LONGEST_MESSAGE = 1024
+_KEY_ARN = re.compile(r"arn:[^:]+:kms:[^:]+:[^:]+:key/[^/]+")
+_KEY_IDS = ("key_id", "source_key_id", "destination_key_id", "target_key_id")
 
 
 class Call:
@@ -51,15 +60,35 @@ def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> En
         user_agent=_user_agent(call.request),
         request_id=call.request_id,
         error_code=answer[2],
-        error_message=call.message,
+        error_message=None if call.message is None else _without_values(call.message),
         request_parameters=entries.parameters(call.members),
         response_elements=None if answer[2] is not None else entries.elements(call.result),
+        resources=_keys(call) if service == "kms" else None,
         recipient_account_id=None if caller is None else caller.scope.account,
     )
 
 
 def _identity(caller: Caller) -> Identity:
-    return Identity("IAMUser", caller.arn, caller.scope.account, caller.access_key_id)
+    kind = "AssumedRole" if ":assumed-role/" in caller.arn else "IAMUser"
+    return Identity(kind, caller.arn, caller.scope.account, caller.access_key_id)
+
+
+def _without_values(message: str) -> str:
+    return _QUOTED.sub("Value at '", message)[:_LONGEST_MESSAGE]
+
+
+def _keys(call: Call) -> list[Resource] | None:
+    """The keys that a call was about: those of its answer, else those that its request names without an alias."""
+    if call.caller is None:
+        return None
+    made = getattr(call.result, "key_metadata", None)
+    found = _named(call.result) or _named(made) or _named(call.members)
+    arns = dict.fromkeys(key_id if ":" in key_id else call.caller.scope.arn("kms", f"key/{key_id}") for key_id in found)
+    return [Resource(arn, arn.split(":")[4], "AWS::KMS::Key") for arn in arns if _KEY_ARN.fullmatch(arn)] or None
+
+
+def _named(shape: Struct | None) -> list[str]:
+    return [key_id for name in _KEY_IDS if (key_id := getattr(shape, name, None)) is not None]
 
 
 def _user_agent(request: Request) -> str | None:

@@ -7,7 +7,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, asker, change
+from keywheel.api.rooms import Rooms, asker
+from keywheel.api.secretsmanager.finding import change, find
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidRequest
@@ -74,7 +75,7 @@ def explain_secret(rooms: Rooms, caller: Caller, request: ExplainSecretRequest) 
     """What the journal, the store and the target say of a secret."""
     now = rooms.clock.now()
     with rooms.database.read() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id)
+        secret = find(rooms, tx, caller, request)
         entry = rows.get(tx, secret.id)
     if entry is None:
         raise InvalidRequest("Rotation was never configured for this secret.")
@@ -104,7 +105,7 @@ def repair_secret(rooms: Rooms, caller: Caller, request: RepairSecretRequest) ->
         rooms.rotations.repair(tx, secret, now, asker(caller))
         return RepairSecretResponse(arn=secret.arn, name=secret.name)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def _settled(rotation: machine.Rotation, now: float) -> bool:

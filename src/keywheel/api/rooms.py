@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from keywheel.access.door import Caller
 from keywheel.clock import Clock
 from keywheel.db.database import Database
-from keywheel.db.statement import Tx
 from keywheel.errors import InvalidParameter, InvalidRequest
+from keywheel.keys.keyring import Keys
 from keywheel.rotation.engine import Rotations
+from keywheel.rotation.keys.aliases import AliasRotations
 from keywheel.rotation.particulars import Asker
 from keywheel.rotation.runners import Runners
 from keywheel.secrets.ledger import Secrets
 from keywheel.secrets.listing import Listing
 from keywheel.secrets.replicas import Replicas
-from keywheel.secrets.rows import Secret
 from keywheel.secrets.values import Value
 from keywheel.sensitive import Sensitive
 
@@ -32,10 +31,12 @@ class Rooms:
 
     database: Database
     clock: Clock
+    keys: Keys
     secrets: Secrets
     listing: Listing
     replicas: Replicas
     rotations: Rotations
+    key_rotations: AliasRotations
     runners: Runners
     sign: Callable[[bytes], bytes]
     """The installation's signature, with the key of the audit ledger."""
@@ -44,21 +45,6 @@ class Rooms:
 def asker(caller: Caller) -> Asker:
     """Who asks, as the journal keeps it."""
     return Asker(caller.arn, caller.access_key_id)
-
-
-def change(rooms: Rooms, caller: Caller, secret_id: str, work: Callable[[Tx, Secret, datetime], R]) -> R:
-    """Run `work` on the locked secret in one transaction. A replica is refused: writes go to the primary.
-
-    Raises:
-        ResourceNotFound, InvalidRequest, InvalidParameter: there is no such secret to change.
-    """
-
-    def transaction(tx: Tx) -> R:
-        secret = rooms.secrets.find(tx, caller.scope, secret_id, lock=True)
-        rooms.replicas.refuse_replica(secret)
-        return work(tx, secret, rooms.clock.now())
-
-    return rooms.database.write(transaction)
 
 
 def checked_token(token: str | None, missing: type[InvalidRequest | InvalidParameter] = InvalidRequest) -> str:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from keywheel.access.door import Caller
 from keywheel.api.rooms import Rooms
+from keywheel.api.secretsmanager.finding import find
 from keywheel.errors import InvalidNextToken
 from keywheel.rotation import rows
 from keywheel.rotation.machine import Step
@@ -89,7 +90,7 @@ def list_rotation_events(
 ) -> ListRotationEventsResponse:
     """The journal of one secret."""
     with rooms.database.read() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, deleted=True)
+        secret = find(rooms, tx, caller, request, deleted=True)
         notes = rows.journal(tx, secret.id, _PAGE)
     events = [
         RotationEvent(

@@ -13,21 +13,29 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Struct, inspect
 
-from keywheel.api.secretsmanager.shapes import MODELED_ERRORS
-from keywheel.errors import CallerError, InvalidParameter, KeyStoreError, SerializationFailed, ValidationFailed
+from keywheel.api.kms import shapes as kms
+from keywheel.api.secretsmanager import shapes as secretsmanager
+from keywheel.errors import (
+    CallerError,
+    InvalidParameter,
+    KeyStoreError,
+    KeyUnavailable,
+    SerializationFailed,
+    ValidationFailed,
+)
 
 S = TypeVar("S", bound=Struct)
 
 EMPTY: Final = b"{}"
 # One item of a list can fail on its own, so that a small body could ask for a huge answer.
 MOST_ERRORS_TOLD: Final = 100
-INTERNAL_ERROR: Final = "InternalServiceError"
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NUL: Final = b"\\u0000"  # JSON has no other way to write it
@@ -36,10 +44,32 @@ _REFUSED_LATER: Final = frozenset({"Name"})  # by the ledger, in AWS's words
 _REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def decode(body: bytes, shape: type[S]) -> S:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How one of the two services is signed for, and how it words what goes wrong (aws-contract 0.1, 0.7)."""
+
+    signed_for: frozenset[str]
+    modeled_errors: frozenset[str]
+    text: str
+    """The member that holds an error's text in the service's own model; other errors use `message`."""
+    internal_error: str
+    bad_text: type[CallerError]
+    """What a character is refused with that no text may hold."""
+    forms: bool = False
+    """Whether it speaks the query protocol: forms and XML (sts/query.py)."""
+
+
+SECRETS_MANAGER: Final = Service(
+    frozenset({"secretsmanager"}), secretsmanager.MODELED_ERRORS, "Message", "InternalServiceError", InvalidParameter
+)
+KMS: Final = Service(frozenset({"kms"}), kms.MODELED_ERRORS, "message", "KMSInternalException", ValidationFailed)
+STS: Final = Service(frozenset({"sts"}), frozenset(), "message", "InternalFailure", ValidationFailed, forms=True)
+
+
+def decode(body: bytes, shape: type[S], service: Service = SECRETS_MANAGER) -> S:
     """The request in `body`; an empty body counts as `{}`.
 
-    Raises: SerializationFailed, ValidationFailed; InvalidParameter for a NUL character.
+    Raises: SerializationFailed, ValidationFailed; the service's own error for a NUL character.
     """
     try:
         request: S = _decoder(shape).decode(body or EMPTY)
@@ -47,7 +77,9 @@ def decode(body: bytes, shape: type[S]) -> S:
         pass  # and leave the handler: msgspec's error quotes the body, so ours must not carry it as its context
     else:
         if _NUL in body:
-            _refuse_nul(msgspec.to_builtins(request), _structure(shape))
+            named = _first_with_nul(msgspec.to_builtins(request), _structure(shape))
+            if named is not None:
+                raise service.bad_text(f"{named} can't hold a NUL character.")
         return request
     raise _refusal(body or EMPTY, shape)
 
@@ -62,20 +94,18 @@ def encode(response: Struct | None) -> bytes:
     return EMPTY if response is None else _ENCODER.encode(response)
 
 
-def error_code(error: Exception) -> str:
+def error_code(error: Exception, service: Service = SECRETS_MANAGER) -> str:
     """The AWS code of any error; what is not the caller's to mend is an internal error."""
-    return error.code if isinstance(error, CallerError | KeyStoreError) else INTERNAL_ERROR
+    if isinstance(error, KeyUnavailable) and error.code in service.modeled_errors:
+        return error.code
+    return error.code if isinstance(error, CallerError) else service.internal_error
 
 
-def error_body(error: Exception) -> bytes:
-    """The body of an error.
-
-    The model of Secrets Manager spells the text's member `Message`; the codes that it does not know use `message`
-    (aws-contract 0.7). An error of our own says nothing of itself.
-    """
-    code = error_code(error)
+def error_body(error: Exception, service: Service = SECRETS_MANAGER) -> bytes:
+    """The body of an error. An error of our own says nothing of itself."""
+    code = error_code(error, service)
     told = error.message if isinstance(error, CallerError | KeyStoreError) else "An error occurred on the server side."
-    return _ENCODER.encode({"__type": code, "Message" if code in MODELED_ERRORS else "message": told})
+    return _ENCODER.encode({"__type": code, service.text if code in service.modeled_errors else "message": told})
 
 
 # --- why a body was refused, in AWS's words ----------------------------------------------------------------------
@@ -124,9 +154,12 @@ def _failures(value: Any, declared: inspect.Type, path: str, *, required: bool) 
         return
     for holds, wording in _constraints(value, kind):
         if not holds:
-            yield _failure(_shown(value, sensitive=sensitive), path, wording)
+            yield _failure(_shown(value, kind, sensitive=sensitive), path, wording)
     if isinstance(kind, inspect.ListType):
         yield from _failures_of_items(value, kind.item_type, path)
+    if isinstance(kind, inspect.DictType):
+        for key, item in value.items():
+            yield from _failures(item, kind.value_type, f"{path}.{key}.member", required=True)
 
 
 def _failures_of_items(items: list[Any], declared: inspect.Type, path: str) -> Iterator[str]:
@@ -143,7 +176,7 @@ def _failures_of_items(items: list[Any], declared: inspect.Type, path: str) -> I
             wordings = [wording for _, wording in constraints]
     if wordings:
         every = f"Member must satisfy constraint: [{', '.join(wordings)}]"
-        yield _failure(_shown(items, sensitive=sensitive), path, every)
+        yield _failure(_shown(items, kind, sensitive=sensitive), path, every)
 
 
 def _unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
@@ -159,11 +192,14 @@ def _failure(value: str, path: str, wording: str) -> str:
     return f"{value} at '{path}' failed to satisfy constraint: {wording}"
 
 
-def _shown(value: Any, *, sensitive: bool) -> str:
-    """The value as AWS quotes it: not at all if it is sensitive, or is a list of structures."""
+def _shown(value: Any, kind: inspect.Type, *, sensitive: bool) -> str:
+    """The value as AWS quotes it: not at all if it is sensitive, or is a list of structures; of bytes, how many."""
     items = value if isinstance(value, list) else [value]
     if sensitive or any(isinstance(item, dict) for item in items):
         return "Value"
+    if isinstance(kind, inspect.BytesType):
+        size = len(_blob(value))
+        return f"Value 'java.nio.HeapByteBuffer[pos=0 lim={size} cap={size}]'"
     text = ", ".join("null" if item is None else str(item) for item in items)
     return f"Value '[{text}]'" if isinstance(value, list) else f"Value '{text}'"
 
@@ -206,20 +242,22 @@ def _blob(value: str) -> bytes:
     raise SerializationFailed("Invalid base64 value")
 
 
-def _refuse_nul(value: Any, declared: inspect.Type, name: str = "") -> None:
-    """Raises: InvalidParameter, which names the member."""
+def _first_with_nul(value: Any, declared: inspect.Type, name: str = "") -> str | None:
+    """The name of the first member that holds one and must not."""
     kind, sensitive = _unwrapped(declared)
-    if value is None:
-        return
+    if value is None or sensitive:
+        return None
     if isinstance(kind, inspect.StructType):
-        for field in kind.fields:
-            if field.encode_name not in _REFUSED_LATER:
-                _refuse_nul(value.get(field.encode_name), field.type, field.encode_name)
+        inside = (
+            _first_with_nul(value.get(field.encode_name), field.type, field.encode_name)
+            for field in kind.fields
+            if field.encode_name not in _REFUSED_LATER
+        )
     elif isinstance(kind, inspect.ListType):
-        for item in value:
-            _refuse_nul(item, kind.item_type, name)
-    elif isinstance(value, str) and "\0" in value and not sensitive:
-        raise InvalidParameter(f"{name} can't hold a NUL character.")
+        inside = (_first_with_nul(item, kind.item_type, name) for item in value)
+    else:
+        return name if isinstance(value, str) and "\0" in value else None
+    return next(filter(None, inside), None)
 
 
 # --- a member of the wrong JSON type -----------------------------------------------------------------------------
@@ -229,9 +267,11 @@ _JSON_TYPES: Final[dict[type[inspect.Type], tuple[type, str]]] = {
     inspect.LiteralType: (str, "a String"),
     inspect.BytesType: (str, "a Blob"),
     inspect.IntType: (int, "an Integer"),
+    inspect.FloatType: (float, "a Timestamp"),
     inspect.BoolType: (bool, "a Boolean"),
     inspect.ListType: (list, "a List"),
     inspect.StructType: (dict, "a Structure"),
+    inspect.DictType: (dict, "a Map"),
 }
 _LONG: Final = range(-(2**63), 2**63)  # no integer of the model is wider
 
@@ -240,6 +280,8 @@ def _check_json_type(value: Any, kind: inspect.Type) -> None:
     """Raises: SerializationFailed, in the words that AWS's services use for each mismatch."""
     json_type, wanted = _JSON_TYPES[type(kind)]
     if type(value) is json_type and (json_type is not int or value in _LONG):
+        return
+    if json_type is float and type(value) is int:  # JSON has one kind of number
         return
     if isinstance(value, dict):
         raise SerializationFailed("Start of structure or map found where not expected.")

@@ -1,13 +1,14 @@
-"""Resource policies: stored, validated and given back. They are not evaluated yet (docs/guide/compatibility.md)."""
+"""Resource policies: stored, validated and given back. Finding a secret evaluates its policy (finding.py)."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from keywheel.access import policy
-from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change
+from keywheel.access import checks
+from keywheel.access.door import Caller, authorize
+from keywheel.api.rooms import Rooms
 from keywheel.api.secretsmanager import shapes as s
+from keywheel.api.secretsmanager.finding import change, find
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidNextToken, InvalidParameter, MalformedPolicyDocument, PublicPolicy, ResourceNotFound
 from keywheel.secrets.rows import Secret
@@ -20,17 +21,17 @@ def put_resource_policy(
 ) -> s.PutResourcePolicyResponse:
     """Attach a policy to a secret."""
     _refuse_name(request.policy_name)
-    parsed = policy.parse_policy(request.resource_policy)
-    if request.block_public_policy and policy.is_public(parsed):
+    parsed = checks.read_secret_policy(request.resource_policy)
+    if request.block_public_policy and checks.is_public(parsed):
         raise PublicPolicy("You can't attach a resource policy that allows broad access to the secret.")
-    if policy.locks_out(parsed, caller.arn, caller.scope.account):
+    if checks.locks_out(parsed, caller.authority.principal):
         raise MalformedPolicyDocument("This resource policy would keep you from changing the policy afterwards.")
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.PutResourcePolicyResponse:
         rooms.secrets.set(tx, secret, now, policy=request.resource_policy)
         return s.PutResourcePolicyResponse(arn=secret.arn, name=secret.name, policy_name=_NAME)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def get_resource_policy(
@@ -38,7 +39,7 @@ def get_resource_policy(
 ) -> s.GetResourcePolicyResponse:
     """The policy of a secret, as it was given."""
     with rooms.database.point() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id)
+        secret = find(rooms, tx, caller, request)
     if request.policy_name not in (None, _NAME):
         raise ResourceNotFound("Secrets Manager can't find the specified resource policy.")
     name = None if secret.policy is None else _NAME
@@ -57,7 +58,7 @@ def delete_resource_policy(
         rooms.secrets.set(tx, secret, now, policy=None)
         return s.DeleteResourcePolicyResponse(arn=secret.arn, name=secret.name, policy_name=_NAME)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def list_resource_policies(
@@ -67,7 +68,7 @@ def list_resource_policies(
     if request.next_token is not None:
         raise InvalidNextToken("The NextToken value is invalid: there is never a second page.")
     with rooms.database.point() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id)
+        secret = find(rooms, tx, caller, request)
     names = [] if secret.policy is None else [s.ResourcePolicySummary(policy_name=_NAME)]
     return s.ListResourcePoliciesResponse(resource_policies=names)
 
@@ -78,8 +79,10 @@ def validate_resource_policy(
     """Check a policy for public access, syntax and lock-out. A finding is an answer, not an error."""
     if request.secret_id is not None:
         with rooms.database.point() as tx:
-            rooms.secrets.find(tx, caller.scope, request.secret_id)
-    found = policy.findings(request.resource_policy, caller.arn, caller.scope.account)
+            find(rooms, tx, caller, request)
+    else:
+        authorize(caller, "secretsmanager:ValidateResourcePolicy", "*", {})
+    found = checks.findings(request.resource_policy, caller.authority.principal)
     errors = [s.ValidationErrorsEntry(check_name=check, error_message=message) for check, message in found]
     return s.ValidateResourcePolicyResponse(policy_validation_passed=not found, validation_errors=errors)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change
+from keywheel.api.rooms import Rooms
 from keywheel.api.secretsmanager import shapes as s
+from keywheel.api.secretsmanager.finding import change, find
 from keywheel.api.secretsmanager.secrets import replica_regions, replication_status
 from keywheel.db.statement import Tx
 from keywheel.errors import UnsupportedOperation
@@ -26,7 +27,7 @@ def replicate_secret_to_regions(
         rooms.replicas.add(tx, secret, regions, overwrite=overwrite, now=now)
         return s.ReplicateSecretToRegionsResponse(arn=secret.arn, replication_status=_status(rooms, tx, secret))
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def remove_regions_from_replication(
@@ -38,7 +39,7 @@ def remove_regions_from_replication(
         rooms.replicas.remove(tx, secret, list(request.remove_replica_regions), now)
         return s.RemoveRegionsFromReplicationResponse(arn=secret.arn, replication_status=_status(rooms, tx, secret))
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def stop_replication_to_replica(
@@ -47,7 +48,7 @@ def stop_replication_to_replica(
     """Make a copy a secret of its own. Called in the copy's Region."""
 
     def work(tx: Tx) -> s.StopReplicationToReplicaResponse:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id)  # `stop` locks the primary first
+        secret = find(rooms, tx, caller, request)  # `stop` locks the primary first
         rooms.replicas.stop(tx, secret, rooms.clock.now())
         return s.StopReplicationToReplicaResponse(arn=secret.arn)
 

@@ -6,8 +6,9 @@ import json
 from datetime import datetime
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, asker, change, checked_token
+from keywheel.api.rooms import Rooms, asker, checked_token
 from keywheel.api.secretsmanager import shapes as s
+from keywheel.api.secretsmanager.finding import change, find
 from keywheel.db.statement import Tx
 from keywheel.errors import AccessDenied, InvalidParameter, UnsupportedOperation
 from keywheel.rotation.engine import Configuration, RotationInProgress
@@ -27,7 +28,7 @@ def rotate_secret(rooms: Rooms, caller: Caller, request: s.RotateSecretRequest) 
     """Configure rotation, and begin one, or with RotateImmediately=false a test of the configuration."""
     token = checked_token(request.client_request_token, InvalidParameter)
     configuration = _configuration(request)
-    _refuse_uninvokable(rooms, caller, request.secret_id, configuration.function)
+    _refuse_uninvokable(rooms, caller, request, configuration.function)
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.RotateSecretResponse:
         immediately = request.rotate_immediately is not False
@@ -36,10 +37,10 @@ def rotate_secret(rooms: Rooms, caller: Caller, request: s.RotateSecretRequest) 
         return s.RotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
 
     try:
-        return change(rooms, caller, request.secret_id, work)
+        return change(rooms, caller, request, work)
     except RotationInProgress:
         # "That rotation will be reattempted": when it had given up, it is, now.
-        change(rooms, caller, request.secret_id, rooms.rotations.nudge)
+        change(rooms, caller, request, rooms.rotations.nudge)
         raise
 
 
@@ -52,7 +53,7 @@ def cancel_rotate_secret(
         version = rooms.rotations.cancel(tx, secret, now, asker(caller))
         return s.CancelRotateSecretResponse(arn=secret.arn, name=secret.name, version_id=version)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def _configuration(request: s.RotateSecretRequest) -> Configuration:
@@ -72,7 +73,7 @@ def _configuration(request: s.RotateSecretRequest) -> Configuration:
     )
 
 
-def _refuse_uninvokable(rooms: Rooms, caller: Caller, secret_id: str, given: str | None) -> None:
+def _refuse_uninvokable(rooms: Rooms, caller: Caller, request: s.RotateSecretRequest, given: str | None) -> None:
     """A function that cannot be invoked is refused before anything is configured.
 
     Raises:
@@ -80,7 +81,7 @@ def _refuse_uninvokable(rooms: Rooms, caller: Caller, secret_id: str, given: str
         InvalidParameter: it is a replica, whatever function was named.
     """
     with rooms.database.point() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, secret_id)
+        secret = find(rooms, tx, caller, request)
     rooms.replicas.refuse_replica(secret)
     function = given or secret.rotation_function
     if function is not None and not rooms.runners.can_run(function, secret.scope):

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keywheel.access.door import Caller
-from keywheel.api.rooms import Rooms, change, checked_token, checked_value
+from keywheel.api.rooms import Rooms, checked_token, checked_value
 from keywheel.api.secretsmanager import shapes as s
+from keywheel.api.secretsmanager.finding import change, find, permit_key
 from keywheel.arn import Scope, SecretRef, parse_secret_id
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
@@ -48,6 +49,7 @@ def create_secret(rooms: Rooms, caller: Caller, request: s.CreateSecretRequest) 
         now = rooms.clock.now()
         rooms.secrets.vault.key(tx, caller.scope, draft.kms_key_id, now)
         secret, version = rooms.secrets.create(tx, caller.scope, draft, now, token=token, value=value)
+        permit_key(rooms, tx, caller, "GenerateDataKey", draft.kms_key_id, secret.arn, token)
         if request.add_replica_regions and secret.primary_region is None:  # a repeated call has added them already
             regions = replica_regions(caller.scope.account, request.add_replica_regions)
             overwrite = bool(request.force_overwrite_replica_secret)
@@ -64,7 +66,7 @@ def create_secret(rooms: Rooms, caller: Caller, request: s.CreateSecretRequest) 
 def describe_secret(rooms: Rooms, caller: Caller, request: s.DescribeSecretRequest) -> s.DescribeSecretResponse:
     """Everything about a secret but its value."""
     with rooms.database.read() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, deleted=True)
+        secret = find(rooms, tx, caller, request, deleted=True)
         stages = rooms.listing.labels_of(tx, secret)
         replicas = rooms.replicas.status(tx, secret)
     return s.DescribeSecretResponse(
@@ -91,12 +93,14 @@ def update_secret(rooms: Rooms, caller: Caller, request: s.UpdateSecretRequest) 
             secret = rooms.secrets.set(tx, secret, now, **columns)
         if request.kms_key_id is not None:
             rooms.secrets.vault.key(tx, secret.scope, secret.kms_key_id, now)
+            permit_key(rooms, tx, caller, "GenerateDataKey", secret.kms_key_id, secret.arn, token)
             rooms.secrets.rekey(tx, secret, now)
         if value is not None:
+            permit_key(rooms, tx, caller, "GenerateDataKey", secret.kms_key_id, secret.arn, token)
             rooms.secrets.put(tx, secret, token, value, (), now)
         return s.UpdateSecretResponse(arn=secret.arn, name=secret.name, version_id=None if value is None else token)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def delete_secret(rooms: Rooms, caller: Caller, request: s.DeleteSecretRequest) -> s.DeleteSecretResponse:
@@ -111,7 +115,7 @@ def delete_secret(rooms: Rooms, caller: Caller, request: s.DeleteSecretRequest) 
     def work(tx: Tx) -> s.DeleteSecretResponse:
         now = rooms.clock.now()
         try:
-            secret = rooms.secrets.find(tx, caller.scope, request.secret_id, lock=True, deleted=force)
+            secret = find(rooms, tx, caller, request, lock=True, deleted=force)
         except ResourceNotFound:
             if not force:
                 raise
@@ -127,7 +131,7 @@ def restore_secret(rooms: Rooms, caller: Caller, request: s.RestoreSecretRequest
     """Take the mark for deletion away."""
 
     def work(tx: Tx) -> s.RestoreSecretResponse:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, lock=True, deleted=True)
+        secret = find(rooms, tx, caller, request, lock=True, deleted=True)
         rooms.secrets.restore(tx, secret, rooms.clock.now())
         return s.RestoreSecretResponse(arn=secret.arn, name=secret.name)
 
@@ -162,7 +166,7 @@ def tag_resource(rooms: Rooms, caller: Caller, request: s.TagResourceRequest) ->
     def work(tx: Tx, secret: Secret, now: datetime) -> None:
         rooms.secrets.set(tx, secret, now, tags=_with_tags(secret.tags, request.tags))
 
-    change(rooms, caller, request.secret_id, work)
+    change(rooms, caller, request, work)
 
 
 def untag_resource(rooms: Rooms, caller: Caller, request: s.UntagResourceRequest) -> None:
@@ -172,7 +176,7 @@ def untag_resource(rooms: Rooms, caller: Caller, request: s.UntagResourceRequest
         kept = {key: value for key, value in json.loads(secret.tags).items() if key not in request.tag_keys}
         rooms.secrets.set(tx, secret, now, tags=json.dumps(kept))
 
-    change(rooms, caller, request.secret_id, work)
+    change(rooms, caller, request, work)
 
 
 # --- shared with the other operations

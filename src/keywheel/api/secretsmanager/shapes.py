@@ -9,15 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-
-class Veiled(Struct, frozen=True):
-    """A shape with a sensitive member: it never prints what it holds."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        return []
+from keywheel.api.veiled import Veiled
 
 
 AutomaticallyRotateAfterDaysType: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]

@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from keywheel.access.door import Caller, authorize
-from keywheel.api.rooms import Rooms, change, checked_token, checked_value
+from keywheel.api.rooms import Rooms, checked_token, checked_value
 from keywheel.api.secretsmanager import shapes as s
+from keywheel.api.secretsmanager.finding import change, find, missing, permit, permit_key
 from keywheel.api.secretsmanager.secrets import filters_of
 from keywheel.db.statement import Tx
 from keywheel.errors import CallerError, InvalidParameter, InvalidRequest
 from keywheel.secrets import labels, passwords
 from keywheel.secrets.passwords import PasswordRules
 from keywheel.secrets.rows import Secret
-from keywheel.secrets.values import Reading
+from keywheel.secrets.values import Found, Reading
 
 _DEFAULT_KEY = "DefaultEncryptionKey"
 _PAGE, _BATCH_PAGE = 100, 20
@@ -22,7 +23,7 @@ _PAGE, _BATCH_PAGE = 100, 20
 
 def get_secret_value(rooms: Rooms, caller: Caller, request: s.GetSecretValueRequest) -> s.GetSecretValueResponse:
     """One version's value. The hot path: one SELECT, two decryptions."""
-    reading = _read(rooms, caller, request.secret_id, request.version_id, request.version_stage)
+    reading = _read(rooms, caller, request)
     return s.GetSecretValueResponse(**_value(reading))
 
 
@@ -45,7 +46,9 @@ def batch_get_secret_value(
     values, errors = [], []
     for secret_id in dict.fromkeys(ids):
         try:
-            values.append(s.SecretValueEntry(**_value(_read(rooms, caller, secret_id, None, None))))
+            values.append(
+                s.SecretValueEntry(**_value(_read(rooms, caller, s.GetSecretValueRequest(secret_id=secret_id))))
+            )
         except CallerError as error:
             errors.append(s.APIErrorType(secret_id=secret_id, error_code=error.code, message=error.message))
     return s.BatchGetSecretValueResponse(secret_values=values, errors=errors, next_token=token)
@@ -60,10 +63,11 @@ def put_secret_value(rooms: Rooms, caller: Caller, request: s.PutSecretValueRequ
     new = value
 
     def work(tx: Tx, secret: Secret, now: datetime) -> s.PutSecretValueResponse:
+        permit_key(rooms, tx, caller, "GenerateDataKey", secret.kms_key_id, secret.arn, token)
         held = rooms.secrets.put(tx, secret, token, new, request.version_stages or (), now)
         return s.PutSecretValueResponse(arn=secret.arn, name=secret.name, version_id=token, version_stages=held)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def list_secret_version_ids(
@@ -71,7 +75,7 @@ def list_secret_version_ids(
 ) -> s.ListSecretVersionIdsResponse:
     """The versions that have a value."""
     with rooms.database.read() as tx:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, deleted=True)
+        secret = find(rooms, tx, caller, request, deleted=True)
         page = rooms.listing.versions(
             tx,
             secret,
@@ -107,7 +111,7 @@ def update_secret_version_stage(
         rooms.secrets.relabel(tx, secret, after, now)
         return s.UpdateSecretVersionStageResponse(arn=secret.arn, name=secret.name)
 
-    return change(rooms, caller, request.secret_id, work)
+    return change(rooms, caller, request, work)
 
 
 def get_random_password(
@@ -128,10 +132,27 @@ def get_random_password(
     return s.GetRandomPasswordResponse(random_password=passwords.generate(rules).reveal())
 
 
-def _read(rooms: Rooms, caller: Caller, secret_id: str, version_id: str | None, label: str | None) -> Reading:
+def _read(rooms: Rooms, caller: Caller, request: s.GetSecretValueRequest) -> Reading:
     now = rooms.clock.now()
+
+    def admit(found: Found | None) -> None:
+        if found is None:
+            missing(caller, request)
+            return
+        permit(caller, request, found.arn, found.policy, found.tags)
+        if found.key_arn is not None and found.version_id is not None:
+            permit_key(rooms, tx, caller, "Decrypt", found.key_arn, found.arn, found.version_id)
+
     with rooms.database.point() as tx:
-        reading = rooms.secrets.vault.read(tx, caller.scope, secret_id, version_id=version_id, label=label, now=now)
+        reading = rooms.secrets.vault.read(
+            tx,
+            caller.scope,
+            request.secret_id,
+            version_id=request.version_id,
+            label=request.version_stage,
+            now=now,
+            permit=admit,
+        )
     if reading.first_today:
         rooms.database.later(lambda tx: rooms.secrets.touch(tx, reading.secret_id, reading.version_id, now))
     return reading

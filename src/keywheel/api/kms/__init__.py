@@ -1,0 +1,1 @@
+"""AWS KMS on the wire: its shapes, and a handler for each of its operations."""

@@ -1,0 +1,1 @@
+"""The operations of AWS STS that the SDKs' habits ask for."""
