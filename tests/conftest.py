@@ -20,6 +20,7 @@ from tests.support.stores import (
     sqlite_template,
     sqlite_url,
 )
+from tests.support.tokens import soft_token
 
 # A red run must be somebody's doing: on a CI machine the same cases are tried each time.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -34,6 +35,7 @@ __all__ = [
     "house",
     "postgres_template",
     "postgresql_url",
+    "soft_token",
     "sqlite_template",
     "sqlite_url",
 ]

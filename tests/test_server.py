@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -395,9 +396,12 @@ def test_a_request_under_way_is_answered_before_the_end(server: KeywheelServer) 
 
 def test_every_write_that_was_answered_before_the_end_is_kept(server: KeywheelServer) -> None:
     """Of several clients that write as it ends: each request is done or not answered, and never half."""
+    begun = Barrier(5)
 
     def write(word: int) -> set[str]:
         client = server.client()
+        client.create_secret(Name=f"{word}", SecretString="begun")
+        begun.wait(SOON)
         done: set[str] = set()
         for number in range(10_000):
             name = f"{word}-{number}"
@@ -412,7 +416,8 @@ def test_every_write_that_was_answered_before_the_end_is_kept(server: KeywheelSe
 
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write, word) for word in range(4)]
-        time.sleep(0.7)
+        begun.wait(SOON)
+        time.sleep(0.5)
         server.stop()
         answered = {name for writer in writers for name in writer.result(SOON)}
     server.start()

@@ -22,7 +22,7 @@ from keywheel.sensitive import Sensitive
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
-GENERATED = {Path("keywheel/api/secretsmanager/shapes.py")}
+GENERATED = {Path("keywheel/api/kms/shapes.py"), Path("keywheel/api/secretsmanager/shapes.py")}
 # Not imported by name: Alembic runs these.
 SCRIPTS = {path for path in FILES if "migrations" in path.parts and path.name != "__init__.py"}
 MODULES = [path for path in FILES if path not in SCRIPTS and path.name != "__main__.py"]
@@ -32,12 +32,18 @@ READS_THE_TIME = {"keywheel/clock.py"}
 # Where a secret value is uncovered, and what for. A new place here is a decision, and is reviewed as one.
 REVEALS = {
     "keywheel/access/access_keys.py": "the secret half of an access key, to be wrapped or unwrapped",
+    "keywheel/access/sessions.py": "the secret half and the token of a session, to be sealed and digested",
     "keywheel/access/sigv4.py": "the secret half of an access key, to derive a signing key",
+    "keywheel/api/kms/ciphers.py": "plaintexts in answers, as they were asked for",
+    "keywheel/api/kms/signatures.py": "shared secrets in answers, as they were asked for",
+    "keywheel/keys/ciphers.py": "the plaintext, beside the cipher",
     "keywheel/api/secretsmanager/values.py": "the reply of GetSecretValue and of GetRandomPassword",
     "keywheel/aws_lambda.py": "the request of PutSecretValue",
     "keywheel/cli/client.py": "a value, in the body of a signed request",
     "keywheel/cli/values.py": "a value from a file, on its way into a request",
     "keywheel/credentials.py": "the credentials file",
+    "keywheel/keys/custom.py": "a token's PIN or a proxy's secret, to be wrapped",
+    "keywheel/keys/stores/token.py": "a token's PIN, beside the driver",
     "keywheel/keys/envelope.py": "the data key, beside the cipher",
     "keywheel/keys/stores/software.py": "the root key, beside the cipher",
     "keywheel/keys/signing.py": "the audit ledger's private key, beside the cipher",
@@ -49,6 +55,7 @@ REVEALS = {
     "keywheel/secrets/ledger.py": "the size of a value",
     "keywheel/secrets/values.py": "a value, beside the envelope",
     "keywheel/testing/targets.py": "a search for it where it must not be",
+    "keywheel/api/sts/sessions.py": "what a session signs with, in the answer to whoever assumed the role",
 }
 # The words that everything is said in, and the tools for tests, are offered under one name.
 MORE_THAN_A_DOORMAT = {"keywheel/__init__.py", "keywheel/testing/__init__.py"}

@@ -85,7 +85,8 @@ def test_keys_are_listed_for_programs(server: KeywheelServer) -> None:
     document = json.loads(server.keywheel("access-keys", "list", "--json").stdout)
     first = document["access_keys"][0]
     assert (first["user"], first["role"], first["account"]) == ("admin", "administrator", ACCOUNT)
-    assert set(first) == {"access_key_id", "user", "account", "arn", "role", "created"}
+    told = {"access_key_id", "user", "account", "arn", "role", "created", "active"}
+    assert set(first) == told | {"last_used", "last_used_service", "last_used_region"}
 
 
 def test_a_postgresql_store_is_administered_alike(postgresql_url: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import click
 from keywheel.cli.house import House, tell, with_house
 from keywheel.cli.output import as_json, iso, moment, print_json, table
 from keywheel.clock import SystemClock, to_epoch
-from keywheel.errors import ResourceNotFound
+from keywheel.errors import ConfigurationError, ResourceNotFound
 
 if TYPE_CHECKING:
     from keywheel.access.access_keys import AccessKey
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group(name="access-keys")
 def access_keys() -> None:
-    """Create, list and delete access keys, by which clients sign their requests.
+    """Create, list, switch off and delete access keys, by which clients sign their requests.
 
     These commands open the data directory themselves, with the root key; no server has to run, and one that runs
     learns of a change within a second.
@@ -31,18 +31,29 @@ def access_keys() -> None:
 @access_keys.command()
 @click.option("--name", "user", required=True, metavar="USER", help="The user whom the key belongs to.")
 @click.option("--read-only", is_flag=True, help="The key may read, values included, and change nothing.")
+@click.option("--policies", is_flag=True, help="The key may do what the policies of USER say (`keywheel access`).")
 @click.option("--account", metavar="ID", help="The account it works in.  [default: that of DIR/credentials]")
 @click.option("--credentials-file", required=True, metavar="FILE", help="The new AWS credentials file to write it to.")
 @as_json
 @with_house
-def create(house: House, user: str, read_only: bool, account: str | None, credentials_file: str, as_json: bool) -> None:
+def create(
+    house: House,
+    user: str,
+    read_only: bool,
+    policies: bool,
+    account: str | None,
+    credentials_file: str,
+    as_json: bool,
+) -> None:
     """Create an access key for USER, and write it to a new AWS credentials file (mode 0600)."""
     from keywheel.access.access_keys import AccessKeys, Role, new_access_key
     from keywheel.credentials import credentials_text
     from keywheel.keys.unseal import write_new
 
     access_key_id, secret = new_access_key()
-    role = Role.READ_ONLY if read_only else Role.ADMINISTRATOR
+    if read_only and policies:
+        raise ConfigurationError("Say --read-only or --policies, and not both.")
+    role = Role.READ_ONLY if read_only else Role.POLICIES if policies else Role.ADMINISTRATOR
     scope = house.scope(account, None)
     account = scope.account
     path = Path(credentials_file)
@@ -85,9 +96,43 @@ def list_access_keys(house: House, as_json: bool) -> None:
         return
     now = to_epoch(SystemClock().now())
     rows = [
-        (key.access_key_id, _user(key), key.account, key.role.value, moment(key.created, now, zone="")) for key in found
+        (
+            key.access_key_id,
+            _user(key),
+            key.account,
+            key.role.value if key.active else f"{key.role.value}, inactive",
+            moment(key.created, now, zone=""),
+            moment(key.used, now, zone=""),
+        )
+        for key in found
     ]
-    table(("access key", "user", "account", "role", "created (UTC)"), rows)
+    table(("access key", "user", "account", "role", "created (UTC)", "last used"), rows)
+
+
+@access_keys.command()
+@click.argument("access_key_id", metavar="ID")
+@with_house
+def deactivate(house: House, access_key_id: str) -> None:
+    """Switch the access key ID off. Requests signed with it are refused from a second later on."""
+    _switch(house, access_key_id, active=False)
+
+
+@access_keys.command()
+@click.argument("access_key_id", metavar="ID")
+@with_house
+def activate(house: House, access_key_id: str) -> None:
+    """Switch the access key ID on again."""
+    _switch(house, access_key_id, active=True)
+
+
+def _switch(house: House, access_key_id: str, *, active: bool) -> None:
+    from keywheel.access.access_keys import AccessKeys
+
+    status = "Active" if active else "Inactive"
+    tell(house, "UpdateAccessKey", access_key_id=access_key_id, status=status)
+    if not house.database.write(lambda tx: AccessKeys.set_active(tx, access_key_id, active=active)):
+        raise _unknown(access_key_id)
+    click.echo(f"The access key {access_key_id} is {status.lower()}.")
 
 
 @access_keys.command()
@@ -100,16 +145,18 @@ def delete(house: House, access_key_id: str, as_json: bool) -> None:
 
     tell(house, "DeleteAccessKey", access_key_id=access_key_id)
     if not house.database.write(lambda tx: AccessKeys.delete(tx, access_key_id)):
-        raise ResourceNotFound(
-            f"There is no access key {access_key_id}.", hint="`keywheel access-keys list` shows all."
-        )
+        raise _unknown(access_key_id)
     if as_json:
         print_json({"deleted": access_key_id})
     else:
         click.echo(f"Deleted the access key {access_key_id}.")
 
 
-def _document(key: AccessKey) -> dict[str, str | None]:
+def _unknown(access_key_id: str) -> ResourceNotFound:
+    return ResourceNotFound(f"There is no access key {access_key_id}.", hint="`keywheel access-keys list` shows all.")
+
+
+def _document(key: AccessKey) -> dict[str, str | bool | None]:
     return {
         "access_key_id": key.access_key_id,
         "user": _user(key),
@@ -117,8 +164,12 @@ def _document(key: AccessKey) -> dict[str, str | None]:
         "arn": key.arn,
         "role": key.role.value,
         "created": iso(key.created),
+        "active": key.active,
+        "last_used": iso(key.used),
+        "last_used_service": key.used_service,
+        "last_used_region": key.used_region,
     }
 
 
 def _user(key: AccessKey) -> str:
-    return key.arn.rpartition(":user/")[2]
+    return key.arn.rpartition("/")[2]

@@ -25,6 +25,7 @@ _HINTS = {
     "AccessDeniedException": "Use an administrator's access key; `keywheel access-keys list` shows each key's role.",
     "InvalidRequestException": "`keywheel secrets history NAME` shows the secret's versions and rotations.",
     "InvalidSignatureException": "Check that both machines' clocks agree and that the credentials are this server's.",
+    "NotFoundException": "`keywheel keys list` shows the keys of an account and Region, with their aliases.",
     "ResourceExistsException": "Choose another name; `keywheel secrets list` shows those that are taken.",
     "ResourceNotFoundException": "`keywheel secrets list` shows the secrets of this account and Region (--region).",
     "UnknownOperationException": "The server does not know this command: is it keywheel, and of this version?",

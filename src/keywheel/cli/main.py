@@ -21,6 +21,7 @@ _COMMANDS = {
     "evidence": "evidence:evidence",
     "secrets": "secrets:secrets",
     "access-keys": "access_keys:access_keys",
+    "access": "access:access",
     "keys": "keys:keys",
     "backup": "backup:backup",
     "restore": "backup:restore",
@@ -54,7 +55,7 @@ def cli() -> None:
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
     with --endpoint-url. `status`, `rotate`, `why`, `repair`, `evidence`, `clock` and `secrets` talk to a server,
-    `access-keys`, `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
+    `access-keys`, `access`, `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
     """
 
 

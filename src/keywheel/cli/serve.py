@@ -25,6 +25,8 @@ from keywheel.config import load_settings
 @click.option("--allow-plaintext", is_flag=True, default=None, help="Serve other machines without TLS.")
 @click.option("--lambda-endpoint", metavar="URL", help="Speaks Lambda's Invoke, for functions of your own.")
 @click.option("--lambda-credentials", metavar="FILE", help="AWS credentials file to sign those calls with.")
+@click.option("--xks", is_flag=True, default=None, help="Be an external key store proxy of AWS KMS, too.")
+@click.option("--xks-file", metavar="FILE", help="Who may call that, and its keys.  [default: DIR/xks.toml]")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
