@@ -8,8 +8,10 @@ import pytest
 
 from keywheel import errors
 from keywheel.errors import CallerError, KeywheelError, TargetError
+from keywheel.keys import errors as kms_errors
 
-ALL = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, KeywheelError)]
+KINDS = {**vars(errors), **vars(kms_errors)}.values()
+ALL = [kind for kind in KINDS if inspect.isclass(kind) and issubclass(kind, KeywheelError)]
 CALLERS = [kind for kind in ALL if issubclass(kind, CallerError)]
 TARGETS = [kind for kind in ALL if issubclass(kind, TargetError)]
 NAMES = {

@@ -12,6 +12,7 @@ from keywheel.db.database import Database
 from keywheel.db.statement import Tx
 from keywheel.keys.ciphers import Opened
 from keywheel.keys.keyring import Key, Keys
+from keywheel.keys.rotation import Status
 from keywheel.sensitive import Sensitive
 
 T = TypeVar("T")
@@ -88,6 +89,11 @@ class Ring:
 
     def rotate(self, key: Key) -> Key:
         return self.change(key, lambda tx, found: self.keys.rotation.on_demand(tx, found, self.now))
+
+    def status(self, key: Key) -> Status:
+        """How a key rotates by itself."""
+        with self.database.read() as tx:
+            return self.keys.rotation.status(tx, key)
 
     # --- what a key does
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keywheel.errors import AlreadyExists, KeyInvalidState, KeyNotFound, LimitExceeded, NotAuthorized, ValidationFailed
+from keywheel.errors import LimitExceeded, ValidationFailed
+from keywheel.keys.errors import AlreadyExists, KeyInvalidState, KeyNotFound, NotAuthorized
 from keywheel.keys.keyring import DEFAULT_ALIAS, Key
 from keywheel.keys.rows import Alias
 from tests.keys.ring import HERE, START, THERE, Ring

@@ -10,18 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keywheel.errors import (
-    CallerError,
-    IncorrectKey,
-    InvalidCiphertext,
-    InvalidKeyUsage,
-    KeyDisabled,
-    KeyInvalidState,
-    UnsupportedOperation,
-    ValidationFailed,
-)
+from keywheel.errors import CallerError, UnsupportedOperation, ValidationFailed
 from keywheel.keys import ciphertext
 from keywheel.keys.ciphers import Destination, Source
+from keywheel.keys.errors import IncorrectKey, InvalidCiphertext, InvalidKeyUsage, KeyDisabled, KeyInvalidState
 from keywheel.keys.keyring import Key
 from tests.keys.ring import HERE, THERE, Ring
 

@@ -14,7 +14,13 @@ from pkcs11 import Attribute
 from keywheel.arn import Scope
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import (
+from keywheel.errors import KeyUnavailable, LimitExceeded, ValidationFailed
+from keywheel.keys import ciphertext, rows
+from keywheel.keys.custom import stores as custom
+from keywheel.keys.custom.keys import CustomKeys
+from keywheel.keys.custom.rows import CustomKeyStore
+from keywheel.keys.custom.states import CLOUDHSM, EXTERNAL, STATES, Definition, require_state
+from keywheel.keys.errors import (
     ClusterInUse,
     Conflict,
     CustomKeyStoreHasKeys,
@@ -23,14 +29,7 @@ from keywheel.errors import (
     CustomKeyStoreNotFound,
     KeyInvalidState,
     KeyNotFound,
-    KeyUnavailable,
-    LimitExceeded,
-    ValidationFailed,
 )
-from keywheel.keys import ciphertext, custom, rows
-from keywheel.keys.custom_keys import CustomKeys
-from keywheel.keys.custom_rows import CustomKeyStore
-from keywheel.keys.custom_states import CLOUDHSM, EXTERNAL, STATES, Definition, require_state
 from keywheel.keys.identifiers import new_key_id
 from keywheel.keys.keyring import Key, Keys
 from keywheel.keys.stores.backends import Backends, TokenPlace

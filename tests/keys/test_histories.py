@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keywheel.db.database import open_database
 from keywheel.db.schema import migrate
-from keywheel.errors import CallerError, InvalidCiphertext, KeyDisabled, KeyInvalidState, KeyNotFound
+from keywheel.errors import CallerError
 from keywheel.keys.ciphers import Destination, Source
+from keywheel.keys.errors import InvalidCiphertext, KeyDisabled, KeyInvalidState, KeyNotFound
 from keywheel.keys.keyring import Key
 from tests.keys.ring import HERE, Ring
 

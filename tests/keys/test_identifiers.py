@@ -7,7 +7,8 @@ import re
 import pytest
 
 from keywheel.arn import Scope
-from keywheel.errors import CallerError, InvalidArn, KeyNotFound, NotAuthorized, ValidationFailed
+from keywheel.errors import CallerError, ValidationFailed
+from keywheel.keys.errors import InvalidArn, KeyNotFound, NotAuthorized
 from keywheel.keys.identifiers import KeyRef, new_key_id, parse, require_alias_name
 
 HERE, THEIRS = Scope("1" * 12, "eu-west-1"), Scope("2" * 12, "eu-west-1")

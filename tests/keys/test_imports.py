@@ -14,18 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keywheel.errors import (
-    CallerError,
+from keywheel.errors import CallerError, UnsupportedOperation, ValidationFailed
+from keywheel.keys import algorithms, ciphertext
+from keywheel.keys.errors import (
     ExpiredImportToken,
     IncorrectKeyMaterial,
     InvalidCiphertext,
     InvalidImportToken,
     KeyInvalidState,
     KeyNotFound,
-    UnsupportedOperation,
-    ValidationFailed,
 )
-from keywheel.keys import algorithms, ciphertext
 from keywheel.keys.imports import Import, Parameters
 from keywheel.keys.keyring import Key
 from tests.keys.ring import Ring

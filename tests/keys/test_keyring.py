@@ -94,9 +94,9 @@ def test_of_two_root_keys_that_come_at_once_one_is_tied(database: Database) -> N
         assert sorted(pool.map(bind, both)) == ["True", "refused"]
 
 
-def test_a_secret_of_the_server_is_bound_to_its_label(keys: Keys) -> None:
+def test_a_secret_of_the_server_is_bound_to_its_label(database: Database, keys: Keys) -> None:
     """It opens under it, and not under that of another thing."""
-    wrapped = keys.wrap(b"material", "a label")
+    wrapped = database.write(lambda tx: keys.wrap(tx, b"material", "a label"))
     assert keys.unwrap(wrapped, "a label") == Sensitive(b"material")
     with pytest.raises(KeyStoreError):
         keys.unwrap(wrapped, "another label")

@@ -7,16 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from keywheel.errors import (
-    AccessDenied,
-    DecryptionFailure,
-    InvalidCiphertext,
-    KeyDisabled,
-    KeyInvalidState,
-    KeyNotFound,
-    TagRefused,
-    ValidationFailed,
-)
+from keywheel.errors import AccessDenied, DecryptionFailure, ValidationFailed
+from keywheel.keys.errors import InvalidCiphertext, KeyDisabled, KeyInvalidState, KeyNotFound, TagRefused
 from keywheel.keys.keyring import DEFAULT_ALIAS, Key
 from keywheel.keys.lifecycle import Lifecycle
 from tests.keys.ring import HERE, START, THERE, Ring

@@ -77,8 +77,8 @@ def test_keys_of_the_former_schema_go_on(older_url: str) -> None:
             with database.read() as tx:
                 assert ring.keys.decrypt(tx, blobs[manager], b"").reveal() == b"a data key"
         managed, own = ring.find("alias/AWS"), ring.find("alias/CUSTOMER")
-        assert ring.keys.rotation.status(managed) == Status(True, 365, START.timestamp() + YEAR)
-        assert ring.keys.rotation.status(own) == Status(False, None, None)
+        assert ring.status(managed) == Status(True, 365, START.timestamp() + YEAR)
+        assert ring.status(own) == Status(False, None, None)
         rotated = ring.rotate(own)
         assert ring.open(rotated, blobs["CUSTOMER"]).plaintext.reveal() == b"a data key"
         assert (

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keywheel.errors import (
-    CallerError,
-    Conflict,
-    KeyDisabled,
-    KeyInvalidState,
-    LimitExceeded,
-    UnsupportedOperation,
-    ValidationFailed,
-)
+from keywheel.errors import CallerError, LimitExceeded, UnsupportedOperation, ValidationFailed
+from keywheel.keys.errors import Conflict, KeyDisabled, KeyInvalidState
 from keywheel.keys.keyring import DEFAULT_ALIAS, Key
 from keywheel.keys.rotation import Entry, Status, next_date
 from tests.keys.ring import HERE, START, Ring
@@ -71,7 +64,7 @@ def test_a_key_rotates_when_its_period_is_over(ring: Ring, days: int | None) -> 
     key, still = ring.make(), ring.make()
     period = days or 365
     enabled = enable(ring, key, days)
-    assert ring.keys.rotation.status(enabled) == Status(True, period, at(START + timedelta(days=period)))
+    assert ring.status(enabled) == Status(True, period, at(START + timedelta(days=period)))
     old = ring.encrypt(key, b"old")
     ring.wait(days=period, seconds=-1)
     assert sweep(ring) == []
@@ -80,7 +73,7 @@ def test_a_key_rotates_when_its_period_is_over(ring: Ring, days: int | None) -> 
     assert sweep(ring) == []
     rotated = ring.find(key)
     assert rotated.material_id != key.material_id
-    assert ring.keys.rotation.status(rotated).next == at(START + timedelta(days=2 * period))
+    assert ring.status(rotated).next == at(START + timedelta(days=2 * period))
     new = ring.encrypt(key, b"new")
     opened = [ring.open(key, blob) for blob in (old, new)]
     assert [(one.plaintext.reveal(), one.material_id) for one in opened] == [
@@ -126,17 +119,17 @@ def test_enabling_again_begins_anew(ring: Ring) -> None:
 def test_a_key_without_rotation_does_not_rotate(ring: Ring) -> None:
     """Neither before it was enabled nor after it was disabled again."""
     key, never = enable(ring, ring.make()), ring.make()
-    assert ring.keys.rotation.status(disable(ring, key)) == Status(False, None, None)
+    assert ring.status(disable(ring, key)) == Status(False, None, None)
     ring.wait(days=2560)
     assert sweep(ring) == []
-    assert ring.keys.rotation.status(ring.find(never)) == Status(False, None, None)
+    assert ring.status(ring.find(never)) == Status(False, None, None)
 
 
 def test_a_disabled_key_rotates_when_it_is_enabled(ring: Ring) -> None:
     """At once, when it is overdue; until then its status is as it was."""
     key = enable(ring, ring.make())
     disabled = ring.disable(key)
-    assert ring.keys.rotation.status(disabled).enabled
+    assert ring.status(disabled).enabled
     ring.wait(days=400)
     assert sweep(ring) == []
     assert ring.find(key).generation == 1
@@ -151,11 +144,11 @@ def test_a_key_that_will_be_deleted_does_not_rotate(ring: Ring) -> None:
     """Its status says so, and is what it was when the deletion is cancelled."""
     key = enable(ring, ring.make())
     leaving = ring.schedule(key)
-    assert ring.keys.rotation.status(leaving) == Status(False, None, None)
+    assert ring.status(leaving) == Status(False, None, None)
     ring.wait(days=365)
     assert sweep(ring) == []
     back = ring.cancel(key)
-    assert ring.keys.rotation.status(back) == Status(True, 365, at(START + timedelta(days=365)))
+    assert ring.status(back) == Status(True, 365, at(START + timedelta(days=365)))
     assert ring.enable(key).generation == 2
 
 
@@ -172,7 +165,7 @@ def test_a_period_is_neither_short_nor_long(ring: Ring, days: int) -> None:
 def test_the_key_of_secrets_rotates_every_year(ring: Ring) -> None:
     """Nobody has to enable that, and nobody can stop it."""
     key = ring.write(lambda tx: ring.keys.default(tx, HERE, now=ring.now))
-    assert ring.keys.rotation.status(key) == Status(True, 365, at(START + timedelta(days=365)))
+    assert ring.status(key) == Status(True, 365, at(START + timedelta(days=365)))
     with ring.database.read() as tx:
         plain, blob = ring.keys.generate_data_key(tx, key, b"context")
     ring.wait(days=365)
@@ -265,7 +258,7 @@ def test_other_kinds_of_keys_do_not_rotate(quick: Ring, spec: str, usage: str) -
         with pytest.raises(UnsupportedOperation) as caught:
             call()
         assert caught.value.message == ""
-    assert quick.keys.rotation.status(key) == Status(False, None, None)
+    assert quick.status(key) == Status(False, None, None)
     assert entries(quick, key) == []
 
 
@@ -275,7 +268,7 @@ def test_imported_material_does_not_rotate_by_itself(quick: Ring) -> None:
     calls: list[Callable[[], object]] = [
         lambda: enable(quick, key),
         lambda: disable(quick, key),
-        lambda: quick.keys.rotation.status(key),
+        lambda: quick.status(key),
     ]
     for call in calls:
         with pytest.raises(UnsupportedOperation) as caught:

@@ -10,16 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keywheel.errors import (
-    InvalidCiphertext,
-    InvalidKeyUsage,
-    KeyDisabled,
-    KeyInvalidMac,
-    KeyInvalidSignature,
-    UnsupportedOperation,
-    ValidationFailed,
-)
+from keywheel.errors import UnsupportedOperation, ValidationFailed
 from keywheel.keys import algorithms
+from keywheel.keys.errors import InvalidCiphertext, InvalidKeyUsage, KeyDisabled, KeyInvalidMac, KeyInvalidSignature
 from keywheel.keys.specs import SPECS
 from tests.keys.ring import Ring
 

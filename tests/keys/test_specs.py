@@ -5,8 +5,9 @@ from __future__ import annotations
 import botocore.session
 import pytest
 
-from keywheel.errors import InvalidKeyUsage, UnsupportedOperation, ValidationFailed
+from keywheel.errors import UnsupportedOperation, ValidationFailed
 from keywheel.keys import specs
+from keywheel.keys.errors import InvalidKeyUsage
 from keywheel.keys.specs import SPECS
 
 MODEL = botocore.session.get_session().get_service_model("kms")

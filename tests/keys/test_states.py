@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keywheel.errors import AccessDenied, CallerError, KeyDisabled, KeyInvalidState, UnsupportedOperation
+from keywheel.errors import AccessDenied, CallerError, UnsupportedOperation
 from keywheel.keys import states
+from keywheel.keys.errors import KeyDisabled, KeyInvalidState
 
 ARN = "arn:aws:kms:eu-west-1:111111111111:key/01234567-89ab-cdef-0123-456789abcdef"
 COLUMNS = [

@@ -12,9 +12,9 @@ import pytest
 
 from keywheel.db.database import Database
 from keywheel.errors import ConfigurationError, KeyStoreError
-from keywheel.keys import unseal
 from keywheel.keys.keyring import Keys
-from keywheel.keys.unseal import create_root_key, load_root_key, write_new
+from keywheel.keys.root import unseal
+from keywheel.keys.root.unseal import create_root_key, load_root_key, write_new
 from keywheel.sensitive import Sensitive
 
 PASSPHRASE = Sensitive("correct horse battery staple")
@@ -119,6 +119,9 @@ KEY = "A" * 43 + "="
         f"keywheel-root-key 1 argon2id {SALT} 3 4 99999999999999999999\n",
         "keywheel-root-key 1 argon2id c2FsdA== 3 4 65536\n",
         "keywheel-root-key 1 argon2id salt! 3 4 65536\n",
+        "keywheel-root-key 1 pkcs11 AAAA\n",
+        "keywheel-root-key 1 pkcs11 AAAA not-base64!\n",
+        f"keywheel-root-key 1 pkcs11 AAAA {KEY} more\n",
     ],
 )
 def test_a_spoiled_file_is_refused(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Identity, LargeBinary, Table, bindparam, insert,
 from keywheel.db.statement import Statement, Tx
 from keywheel.db.tables import metadata
 
-_NOT_KEPT = {"slot", "schema_floor"}  # who holds what at this moment; what the schema says of itself
+_NOT_KEPT = {"slot", "process", "schema_floor"}  # who holds what, and runs, now; what the schema is
 _PAGE = 500
 TABLES = tuple(table for table in metadata.sorted_tables if table.name not in _NOT_KEPT)
 

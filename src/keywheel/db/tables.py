@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
     true,
 )
 
@@ -56,6 +57,15 @@ schema_floor = Table(
     Column("oldest", Text, primary_key=True),  # the revision that a program must know
 )
 
+process = Table(
+    "process",  # a process of a server that runs, or ran until lately
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("root_keys", Text, nullable=False),  # the ids of those that it knows
+    Column("seen", Double, nullable=False),
+)
+
 access_key = Table(
     "access_key",
     metadata,
@@ -82,6 +92,7 @@ principal = Table(
     Column("principal_id", Text, nullable=False),
     Column("trust", Text),  # of a role: who may assume it
     Column("longest", Integer),  # of a role: the longest session, in seconds
+    Column("tags", Text, nullable=False, server_default="{}"),  # a JSON object
     Column("created", Double, nullable=False),
 )
 
@@ -106,6 +117,7 @@ access_session = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("token", LargeBinary, nullable=False),  # a digest
     Column("policy", Text),
+    Column("tags", Text, nullable=False, server_default="{}"),  # a JSON object: session_tags.py
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
     Index(None, "expires"),
@@ -138,6 +150,8 @@ kms_key = Table(
     Column("multi_region", Text),  # PRIMARY or REPLICA
     Column("last_used", Double),
     Column("last_operation", Text),
+    Column("grants", Integer, nullable=False, server_default="0"),  # how many it has
+    Column("grant_serial", Integer, nullable=False, server_default="0"),  # counts up with each change of them
     Index("ix_kms_key_id", "key_id"),
     Index("ix_kms_key_deletion", "deletion"),
     Index("ix_kms_key_next_rotation", "next_rotation"),
@@ -155,6 +169,29 @@ kms_alias = Table(
     Index("ix_kms_alias_key_id", "key_id"),
 )
 
+key_grant = Table(
+    "key_grant",
+    metadata,
+    Column("account", Text, primary_key=True),  # the key's
+    Column("region", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("grant_id", _Ordered, primary_key=True),
+    Column("name", Text),
+    Column("grantee", Text, nullable=False),
+    Column("grantee_is_service", Boolean, nullable=False),
+    Column("retiring", Text),
+    Column("retiring_is_service", Boolean, nullable=False),
+    Column("operations", Text, nullable=False),  # with blanks between them, in the order of the alphabet
+    Column("equals", Text),  # a JSON object: the encryption context must be this one
+    Column("subset", Text),  # a JSON object: the encryption context must hold this
+    Column("source_arn", Text),
+    Column("issuer", Text, nullable=False),  # the account that gave it
+    Column("created", Double, nullable=False),
+    Column("copy_of", Text),  # the grant of the former key that it repeats
+    Index("ix_key_grant_grantee", "account", "region", "key_id", "grantee"),
+    Index("ix_key_grant_retiring", "region", "retiring", "grant_id"),
+)
+
 backing_key = Table(
     "backing_key",
     metadata,
@@ -169,6 +206,17 @@ backing_key = Table(
     Column("description", Text),
     Column("expires", Double),
     Index("ix_backing_key_expires", "expires"),
+)
+
+regional_material = Table(
+    "regional_material",  # imported material of a multi-Region key: a row where a Region has it
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("description", Text),
+    Column("expires", Double),
+    Index("ix_regional_material_expires", "expires"),
 )
 
 custom_key_store = Table(
@@ -256,6 +304,7 @@ version = Table(
     Column("key_arn", Text),  # null: the default key
     Column("data_key", LargeBinary),  # wrapped; null as long as the version has no value
     Column("sealed", LargeBinary),
+    Index("ix_version_backing_key", text("substr(data_key, 1, 21)")),  # its head: which backing key wrapped it
 )
 
 label = Table(

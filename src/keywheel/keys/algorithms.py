@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from keywheel.errors import KeyInvalidSignature, ValidationFailed
+from keywheel.errors import ValidationFailed
+from keywheel.keys.errors import KeyInvalidSignature
 from keywheel.keys.specs import OAEP_1, OAEP_256
 from keywheel.sensitive import Sensitive
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from keywheel.arn import Scope
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
-from keywheel.errors import AlreadyExists, KeyNotFound, LimitExceeded, ValidationFailed
+from keywheel.errors import LimitExceeded, ValidationFailed
 from keywheel.keys import identifiers, rows, states
+from keywheel.keys.errors import AlreadyExists, KeyNotFound
 from keywheel.keys.rows import Alias, Key
 
 _MOST = 50  # aliases of one key: a quota of AWS KMS

@@ -11,15 +11,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from keywheel.db.statement import Tx
-from keywheel.errors import (
-    DecryptionFailure,
-    IncorrectKey,
-    InvalidCiphertext,
-    InvalidKeyUsage,
-    UnsupportedOperation,
-    ValidationFailed,
-)
+from keywheel.errors import DecryptionFailure, UnsupportedOperation, ValidationFailed
 from keywheel.keys import algorithms, ciphertext, rows, specs, states
+from keywheel.keys.errors import IncorrectKey, InvalidCiphertext, InvalidKeyUsage
 from keywheel.keys.materials import Materials
 from keywheel.keys.rows import Key
 from keywheel.keys.specs import ENCRYPT, SPECS, SYMMETRIC

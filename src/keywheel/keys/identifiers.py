@@ -7,10 +7,12 @@ import uuid
 from typing import NamedTuple
 
 from keywheel.arn import Arn, Scope
-from keywheel.errors import InvalidArn, KeyNotFound, NotAuthorized, ValidationFailed
+from keywheel.errors import ValidationFailed
+from keywheel.keys.errors import InvalidArn, KeyNotFound, NotAuthorized
 
 ALIAS_PREFIX = "alias/"
 _RESERVED = "alias/aws/"
+_MULTI_REGION = "mrk-"
 _KEY_ID = re.compile(r"(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+")
 _ALIAS_LENGTH = 256
@@ -24,9 +26,14 @@ class KeyRef(NamedTuple):
     alias: str | None = None
 
 
-def new_key_id() -> str:
+def new_key_id(*, multi_region: bool = False) -> str:
     """The id of a new key."""
-    return str(uuid.uuid4())
+    return f"{_MULTI_REGION}{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
+
+
+def is_multi_region(key_id: str) -> bool:
+    """Whether it is the id of a multi-Region key, which the keys of all its Regions have."""
+    return key_id.startswith(_MULTI_REGION)
 
 
 def parse(key_id: str, scope: Scope, *, aliases: bool) -> KeyRef:

@@ -13,20 +13,19 @@ from typing import NamedTuple
 
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
-from keywheel.errors import (
-    DecryptionFailure,
+from keywheel.errors import DecryptionFailure, KeyStoreError, UnsupportedOperation, ValidationFailed
+from keywheel.keys import ciphertext, rows, states
+from keywheel.keys.errors import (
     ExpiredImportToken,
     IncorrectKeyMaterial,
     InvalidCiphertext,
     InvalidImportToken,
     KeyInvalidState,
     KeyNotFound,
-    KeyStoreError,
-    UnsupportedOperation,
-    ValidationFailed,
 )
-from keywheel.keys import ciphertext, rows, states
 from keywheel.keys.materials import Materials, update_key
+from keywheel.keys.regions import material as regional
+from keywheel.keys.regions import rows as regional_rows
 from keywheel.keys.rotation import earliest, waiting_material
 from keywheel.keys.rows import Key, Material
 from keywheel.keys.specs import OAEP_1, OAEP_256, SYMMETRIC
@@ -133,20 +132,26 @@ class Imports:
         """Import material; its id, where the key is a symmetric one.
 
         Raises:
-            UnsupportedOperation, KeyInvalidState: the key takes no imported material, or not now.
+            UnsupportedOperation, KeyInvalidState: the key takes no imported material, or not now; or it is a replica,
+                which takes no material but its primary's.
             InvalidImportToken, ExpiredImportToken: the token is not the key's, or too old.
             InvalidCiphertext: the material is not encrypted to the token's public key.
             IncorrectKeyMaterial: it is not what the key needs, or not what it had before.
             ValidationFailed: as by `expiry`, or what is said about it does not fit the key.
         """
         states.check("ImportKeyMaterial", key.state, key.origin, key.arn)
+        self._store.ring.hold(tx)
         expires = expiry(given.expiration_model, given.valid_to, now)
         if key.spec != SYMMETRIC and (given.import_type or given.material_id or given.description):
             raise ValidationFailed(
                 "ImportType, KeyMaterialId and KeyMaterialDescription are only valid for symmetric encryption keys."
             )
+        if regional.is_kept_by_region(key):
+            regional.lock(tx, key)
         materials = self._materials.of(tx, key)
         wanted = given.import_type or (EXISTING if materials else NEW)
+        if wanted == NEW and key.multi_region is not None:
+            states.require_primary(key.multi_region, key.arn)
         if wanted == NEW and given.material_id is not None:
             raise ValidationFailed(f"KeyMaterialId must not be specified if the ImportType is {NEW}")
         received, label = self._receive(key, given, now)
@@ -199,6 +204,7 @@ class Imports:
         for dropped in materials:  # it was deleted while it waited, so nothing was ever encrypted with it
             if dropped.generation > key.generation:
                 rows.delete_backing_key.run(tx, key_id=key.key_id, generation=dropped.generation)
+                regional.forget(tx, key.key_id, dropped.generation)
         self._materials.insert(
             tx,
             key.key_id,
@@ -207,9 +213,8 @@ class Imports:
             now,
             public=received.public,
             fingerprint=self._store.fingerprint(received.handle, label, ciphertext.head(key.key_id, 0)),
-            description=description,
-            expires=expires,
         )
+        self._say(tx, key, generation, description, expires)
         return generation
 
     def _restore(
@@ -225,15 +230,20 @@ class Imports:
         generation = 0 if known is None else known.generation
         if known is None or given.material_id not in (None, ciphertext.material_id(key.key_id, generation)):
             raise IncorrectKeyMaterial("The same key material is needed that was imported before.")
-        rows.material_update("sealed", "expires", "description").run(
-            tx,
-            row_key=key.key_id,
-            row_generation=generation,
-            sealed=self._store.rebind(received.handle, label, ciphertext.head(key.key_id, generation)),
-            expires=expires,
-            description=known.description if given.description is None else given.description,
-        )
+        sealed = self._store.rebind(received.handle, label, ciphertext.head(key.key_id, generation))
+        rows.material_update("sealed").run(tx, row_key=key.key_id, row_generation=generation, sealed=sealed)
+        self._say(tx, key, generation, known.description if given.description is None else given.description, expires)
         return generation
+
+    @staticmethod
+    def _say(tx: Tx, key: Key, generation: int, description: str | None, expires: float | None) -> None:
+        """Write down what was said about a material that the key has got."""
+        if regional.is_kept_by_region(key):
+            regional.give(tx, key, generation, description=description, expires=expires)
+            return
+        rows.material_update("description", "expires").run(
+            tx, row_key=key.key_id, row_generation=generation, description=description, expires=expires
+        )
 
     def _settle(self, tx: Tx, key: Key) -> Key:
         """Write what the materials of a key make of it: its state, and when the first of them expires."""
@@ -255,32 +265,43 @@ class Imports:
             KeyNotFound: it has no such material.
         """
         states.check("DeleteImportedKeyMaterial", key.state, key.origin, key.arn)
+        if regional.is_kept_by_region(key):
+            regional.lock(tx, key)
         ids = {ciphertext.material_id(key.key_id, each.generation): each for each in self._materials.of(tx, key)}
         if material_id is not None and material_id not in ids:
             raise KeyNotFound(f"Key material {material_id} is not associated with {key.arn}.")
         wanted = material_id or ciphertext.material_id(key.key_id, key.generation)
         if wanted in ids:
-            self._destroy(tx, key.key_id, ids[wanted].generation)
+            self._destroy(tx, key, ids[wanted].generation)
             self._settle(tx, key)
         return wanted if wanted in ids and key.spec == SYMMETRIC else None
 
     def expire_due(self, tx: Tx, now: datetime, *, most: int = 100) -> list[Key]:
         """Destroy the materials that have expired; their keys as they are afterwards."""
-        due = sorted({row[0] for row in rows.expirable.all(tx, now=to_epoch(now), most=most)})
+        due = {row[0] for row in rows.expirable.all(tx, now=to_epoch(now), most=most)}
+        due |= {row[0] for row in regional_rows.expirable.all(tx, now=to_epoch(now), most=most)}
         changed: list[Key] = []
-        for key_id in due:
+        for key_id in sorted(due):
             for key in [rows.as_key(row) for row in rows.lock_keys.all(tx, key_id=key_id)]:
-                for material in self._materials.of(tx, key):
-                    if material.expires is not None and material.expires <= to_epoch(now):
-                        self._destroy(tx, key_id, material.generation)
-                changed.append(self._settle(tx, key))
+                expired = [
+                    each.generation
+                    for each in self._materials.of(tx, key)
+                    if each.expires is not None and each.expires <= to_epoch(now)
+                ]
+                for generation in expired:
+                    self._destroy(tx, key, generation)
+                if expired:
+                    changed.append(self._settle(tx, key))
         return changed
 
-    def _destroy(self, tx: Tx, key_id: str, generation: int) -> None:
+    def _destroy(self, tx: Tx, key: Key, generation: int) -> None:
+        """Take a material away from the key. It is gone for good where no other Region has it."""
+        if regional.is_kept_by_region(key) and not regional.take(tx, key, generation):
+            return
         rows.material_update("sealed", "expires").run(
-            tx, row_key=key_id, row_generation=generation, sealed=b"", expires=None
+            tx, row_key=key.key_id, row_generation=generation, sealed=b"", expires=None
         )
-        self._materials.forget(key_id, generation)
+        self._materials.forget(key.key_id, generation)
 
 
 def _token_label(head: bytes, key: Key) -> bytes:

@@ -17,26 +17,20 @@ from datetime import datetime
 from keywheel.arn import Arn, Scope
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Row, Tx
-from keywheel.errors import (
-    DecryptionFailure,
-    InvalidCiphertext,
-    InvalidKeyUsage,
-    InvalidParameter,
-    KeyInvalidState,
-    KeyNotFound,
-    KeyStoreError,
-    ResourceNotFound,
-    UnsupportedOperation,
-)
+from keywheel.errors import DecryptionFailure, InvalidParameter, KeyStoreError, ResourceNotFound, UnsupportedOperation
 from keywheel.keys import ciphertext, identifiers, rows, specs, states
 from keywheel.keys.aliases import Aliases
 from keywheel.keys.ciphers import Ciphers
-from keywheel.keys.custom import CustomKeyStores
+from keywheel.keys.custom.stores import CustomKeyStores
+from keywheel.keys.errors import InvalidCiphertext, InvalidKeyUsage, KeyInvalidState, KeyNotFound
+from keywheel.keys.grants import Grants
 from keywheel.keys.imports import Imports
 from keywheel.keys.lifecycle import Lifecycle, require_tags
-from keywheel.keys.materials import Materials
+from keywheel.keys.materials import Materials, insert_key
 from keywheel.keys.proxied import ProxiedKeys
-from keywheel.keys.root import Root
+from keywheel.keys.regions.replicas import Regions
+from keywheel.keys.root.ring import RootRing
+from keywheel.keys.root.tie import Root
 from keywheel.keys.rotation import DEFAULT_PERIOD, KeyRotation
 from keywheel.keys.rows import Key
 from keywheel.keys.signatures import Signatures
@@ -68,7 +62,7 @@ class Draft:
 class Keys(Root):
     """The keys of every account and Region of this installation."""
 
-    def __init__(self, root: Sensitive[bytes], backends: Backends | None = None) -> None:
+    def __init__(self, root: Sensitive[bytes] | RootRing, backends: Backends | None = None) -> None:
         super().__init__(root)
         self.custom = CustomKeyStores(self._store, backends or Backends())
         self._materials = Materials(self._store, self.custom)
@@ -77,9 +71,11 @@ class Keys(Root):
         self.signatures = Signatures(self._materials)
         self.proxied = ProxiedKeys(self._materials)
         self.aliases = Aliases()
+        self.grants = Grants(self)
         self.rotation = KeyRotation(self._materials)
         self.imports = Imports(self._materials)
         self.lifecycle = Lifecycle(self._materials, self.rotation)
+        self.regions = Regions()
 
     # --- making
 
@@ -90,17 +86,18 @@ class Keys(Root):
         origin: str = states.AWS_KMS,
         *,
         key_id: str | None = None,
+        multi_region: bool = False,
     ) -> Draft:
         """The material of a new key: a symmetric encryption key when nothing is said. Slow for RSA; writes nothing.
 
-        `key_id` is the id of the key where it was written down before; else it is a new one.
+        `key_id` is the id of the key where it was written down before; else it is a new one, `multi_region` or not.
 
         Raises:
             ValidationFailed: spec and usage do not go together.
             UnsupportedOperation: there are no such keys here.
         """
         spec, usage = specs.choose(spec, usage)
-        key_id = key_id or identifiers.new_key_id()
+        key_id = key_id or identifiers.new_key_id(multi_region=multi_region)
         if origin == states.EXTERNAL:
             return Draft(key_id, spec, usage, origin, None, None)
         if origin != states.AWS_KMS:
@@ -145,10 +142,9 @@ class Keys(Root):
             rotation_period=DEFAULT_PERIOD if managed else None,
             next_rotation=created + DEFAULT_PERIOD * _DAY if managed else None,
             store_id=draft.store_id,
+            multi_region=states.PRIMARY if identifiers.is_multi_region(draft.key_id) else None,
         )
-        columns = key._asdict()
-        columns["tags"] = columns.pop("tags_json")
-        rows.insert_key.run(tx, policy=policy, **columns)
+        insert_key(tx, key, policy)
         if draft.handle is not None:
             self._materials.insert(tx, key.key_id, 1, draft.handle, now, public=draft.public)
         return key

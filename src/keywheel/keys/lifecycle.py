@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
-from keywheel.errors import TagRefused, ValidationFailed
-from keywheel.keys import rows, states
+from keywheel.errors import ValidationFailed
+from keywheel.keys import grant_rows, rows, states
+from keywheel.keys.errors import TagRefused
 from keywheel.keys.imports import complete
 from keywheel.keys.materials import Materials, update_key
+from keywheel.keys.regions import material as regional
 from keywheel.keys.rotation import KeyRotation
 from keywheel.keys.rows import Key
 
@@ -51,7 +53,9 @@ class Lifecycle:
     def __init__(self, materials: Materials, rotation: KeyRotation) -> None:
         self._materials = materials
         self._rotation = rotation
-        self._policies: dict[tuple[str, str, str, int], str | None] = {}
+        self._policies: dict[tuple[str, str, str, float, int], str | None] = {}
+        self.noting: dict[tuple[str, str], float] = {}
+        """What is about to be written down of which key, and since when."""
 
     def enable(self, tx: Tx, key: Key, now: datetime) -> Key:
         """Let the key be used. A rotation that came due meanwhile is made at once."""
@@ -68,7 +72,7 @@ class Lifecycle:
 
     @staticmethod
     def schedule_deletion(tx: Tx, key: Key, days: int | None, now: datetime) -> Key:
-        """Delete the key in `days` days, 30 when None.
+        """Delete the key in `days` days, 30 when None; a primary, so many days after its last replica is gone.
 
         Raises:
             ValidationFailed: that is too soon or too late.
@@ -81,6 +85,8 @@ class Lifecycle:
                 f"1 validation error detected: Value '{window}' at 'pendingWindowInDays' failed to satisfy "
                 f"constraint: Member must have value {bound[0]} than or equal to {bound[1]}"
             )
+        if regional.has_replicas(tx, key):
+            return update_key(tx, key, state=states.PENDING_REPLICA_DELETION, deletion=None, deletion_window=window)
         return update_key(
             tx,
             key,
@@ -97,12 +103,16 @@ class Lifecycle:
         return update_key(tx, key, state=state, deletion=None, deletion_window=None)
 
     def purge_due(self, tx: Tx, now: datetime, *, most: int = 100) -> list[Key]:
-        """Destroy the keys whose time has come, with their material, aliases and policies; they as they were."""
+        """Destroy the keys whose time has come, with their material, aliases, grants and policies; as they were."""
         due = [rows.as_key(row) for row in rows.purgeable.all(tx, now=to_epoch(now), most=most)]
         for key in due:
             where = {"account": key.account, "region": key.region, "key_id": key.key_id}
             rows.delete_aliases.run(tx, **where)
+            if key.grants:
+                grant_rows.delete_of_key.run(tx, **where)
             rows.delete_key.run(tx, **where)
+            if key.multi_region is not None:
+                regional.leave(tx, key, now)
             if rows.key_states.first(tx, key_id=key.key_id) is None:  # no other Region has it
                 for material in self._materials.of(tx, key):
                     self._materials.forget(key.key_id, material.generation)
@@ -148,7 +158,8 @@ class Lifecycle:
 
     def remembered_policy(self, tx: Tx, key: Key) -> str | None:
         """The same, read once for each change of it. Only for what is committed: a change may yet be undone."""
-        known = (key.account, key.region, key.key_id, key.policy_serial)
+        # A replica that was deleted may be made again, with the same ARN.
+        known = (key.account, key.region, key.key_id, key.created, key.policy_serial)
         if known not in self._policies:
             if len(self._policies) >= _POLICIES:
                 self._policies.clear()

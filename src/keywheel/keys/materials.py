@@ -13,7 +13,8 @@ from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import DecryptionFailure, UnsupportedOperation
 from keywheel.keys import ciphertext, rows, specs
-from keywheel.keys.custom import CustomKeyStores
+from keywheel.keys.custom.stores import CustomKeyStores
+from keywheel.keys.regions import material as regional
 from keywheel.keys.rows import Key, Material
 from keywheel.keys.stores.base import KeyStore, Pair
 from keywheel.keys.stores.software import SoftwareKeyStore
@@ -87,16 +88,30 @@ class Materials:
 
     @staticmethod
     def of(tx: Tx, key: Key) -> list[Material]:
-        """Every backing key of a key, the oldest first."""
-        return [rows.as_material(row) for row in rows.materials.all(tx, key_id=key.key_id)]
+        """Every backing key of a key, the oldest first, as the key's Region has it."""
+        found = [rows.as_material(row) for row in rows.materials.all(tx, key_id=key.key_id)]
+        return regional.of(tx, key, found) if regional.is_kept_by_region(key) else found
 
-    @staticmethod
-    def insert(tx: Tx, key_id: str, generation: int, sealed: bytes, now: datetime, **columns: Any) -> None:
-        """The row of a new backing key."""
+    def insert(self, tx: Tx, key_id: str, generation: int, sealed: bytes, now: datetime, **columns: Any) -> None:
+        """The row of a new backing key. What was wrapped before the root key was rotated is wrapped anew."""
+        ring, label = self.store.ring, ciphertext.head(key_id, generation)
+        ring.hold(tx)
+        prefix = (
+            1 + sealed[0] if sealed and ring.opened(sealed, label) is None else 0
+        )  # a handle of an external key store
+        renewed = ring.renewed(sealed[prefix:], label)
+        sealed = sealed if renewed is None else sealed[:prefix] + renewed
         given = dict.fromkeys(("public", "rotated", "rotation", "fingerprint", "description", "expires"))
         rows.insert_backing_key.run(
             tx, key_id=key_id, generation=generation, sealed=sealed, created=to_epoch(now), **{**given, **columns}
         )
+
+
+def insert_key(tx: Tx, key: Key, policy: str | None) -> None:
+    """The row of a new key."""
+    columns = key._asdict()
+    columns["tags"] = columns.pop("tags_json")
+    rows.insert_key.run(tx, policy=policy, **columns)
 
 
 def update_key(tx: Tx, key: Key, **columns: Any) -> Key:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
-from keywheel.errors import Conflict, KeyInvalidState, LimitExceeded, UnsupportedOperation, ValidationFailed
+from keywheel.errors import LimitExceeded, UnsupportedOperation, ValidationFailed
 from keywheel.keys import ciphertext, rows, states
+from keywheel.keys.errors import Conflict, KeyInvalidState
 from keywheel.keys.materials import Materials, update_key
+from keywheel.keys.regions import material as regional
 from keywheel.keys.rows import Key, Material
 from keywheel.keys.specs import SYMMETRIC
 
@@ -54,8 +56,8 @@ def next_date(due: float | None, period: int, now: float) -> float:
     return following if following > now else now + period * _DAY
 
 
-def entry(key: Key, material: Material) -> Entry:
-    """What is told about a key's material."""
+def entry(key: Key, material: Material, *, everywhere: bool = True) -> Entry:
+    """What is told about a key's material. `everywhere`: every Region of the key has been given it."""
     imported = key.origin == states.EXTERNAL
     present = bool(material.sealed)
     model = "KEY_MATERIAL_DOES_NOT_EXPIRE" if material.expires is None else "KEY_MATERIAL_EXPIRES"
@@ -70,6 +72,8 @@ def entry(key: Key, material: Material) -> Entry:
             else "NON_CURRENT"
             if material.generation < key.generation
             else "PENDING_ROTATION"
+            if everywhere
+            else "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
         ),
         expiration_model=model if imported and present else None,
         valid_to=material.expires if present else None,
@@ -99,6 +103,12 @@ class KeyRotation:
             raise UnsupportedOperation
         states.check(operation, key.state, key.origin, key.arn)
 
+    @staticmethod
+    def _require_own(key: Key) -> None:
+        """A replica rotates with its primary, and in no other way."""
+        if key.multi_region is not None:
+            states.require_primary(key.multi_region, key.arn)
+
     # --- automatic
 
     def enable(self, tx: Tx, key: Key, days: int | None, now: datetime, *, shortest: int = SHORTEST_PERIOD) -> Key:
@@ -106,12 +116,13 @@ class KeyRotation:
 
         Raises:
             AccessDenied: it is an AWS managed key.
-            UnsupportedOperation: keys of this spec or origin do not rotate by themselves.
+            UnsupportedOperation: keys of this spec or origin do not rotate by themselves, or it is a replica.
             KeyDisabled, KeyInvalidState: not in this state.
             ValidationFailed: the period is too short or too long.
         """
         states.require_customer(key.manager, key.arn)
         self._require(key, "EnableKeyRotation")
+        self._require_own(key)
         period = DEFAULT_PERIOD if days is None else days
         if not shortest <= period <= LONGEST_PERIOD:
             raise ValidationFailed(f"The rotation period must be {shortest} to {LONGEST_PERIOD} days.")
@@ -125,19 +136,24 @@ class KeyRotation:
         """
         states.require_customer(key.manager, key.arn)
         self._require(key, "DisableKeyRotation")
+        self._require_own(key)
         return update_key(tx, key, rotation_period=None, next_rotation=None)
 
-    def status(self, key: Key) -> Status:
+    @staticmethod
+    def status(tx: Tx, key: Key) -> Status:
         """Whether the key rotates by itself. A key that is pending deletion does not, and other specs never do.
+
+        A replica rotates as its primary does.
 
         Raises:
             UnsupportedOperation: keys of this origin do not rotate by themselves.
         """
         states.check("GetKeyRotationStatus", key.state, key.origin, key.arn)
         leaving = key.state in (states.PENDING_DELETION, states.PENDING_REPLICA_DELETION)
-        if leaving or key.rotation_period is None:
+        rotates = key if leaving else regional.primary(tx, key)
+        if leaving or rotates.rotation_period is None:
             return Status(False, None, None)
-        return Status(True, key.rotation_period, key.next_rotation)
+        return Status(True, rotates.rotation_period, rotates.next_rotation)
 
     def rotate_due(self, tx: Tx, now: datetime, *, most: int = 100) -> list[Key]:
         """Rotate the keys that are due; they as they are afterwards. A disabled key waits until it is enabled."""
@@ -166,6 +182,7 @@ class KeyRotation:
         """
         states.require_customer(key.manager, key.arn)
         self._require(key, "RotateKeyOnDemand")
+        self._require_own(key)
         if key.on_demand >= _MOST_ON_DEMAND:
             raise LimitExceeded(
                 "The on-demand rotations limit has been reached for the given keyId. "
@@ -182,18 +199,29 @@ class KeyRotation:
         generation = key.generation + 1
         handle, _ = self._materials.make(key.spec, ciphertext.head(key.key_id, generation))
         self._materials.insert(tx, key.key_id, generation, handle, now, rotated=to_epoch(now), rotation=kind)
+        return self._use(tx, key, generation)
+
+    @staticmethod
+    def _use(tx: Tx, key: Key, generation: int) -> Key:
+        """Have the key use other material from now on, in every Region."""
+        if key.multi_region is not None:
+            return regional.use_generation(tx, key, generation)
         return update_key(tx, key, generation=generation)
 
     def _take_imported(self, tx: Tx, key: Key, now: datetime) -> Key:
-        materials = self._materials.of(tx, key)
-        waiting = waiting_material(key, materials)
-        if waiting is None or (waiting.expires is not None and waiting.expires <= to_epoch(now)):
+        others = [each for each in regional.lock(tx, key) if each.region != key.region]
+        waiting = [waiting_material(each, self._materials.of(tx, each)) for each in (key, *others)]
+        here = waiting[0]
+        if here is None or not all(_is_there(each, to_epoch(now)) for each in waiting):
             raise KeyInvalidState(f"No available key material pending rotation for the key: {key.arn}.")
-        generation = waiting.generation
+        generation = here.generation
         rows.material_update("rotated", "rotation").run(
             tx, row_key=key.key_id, row_generation=generation, rotated=to_epoch(now), rotation=ON_DEMAND
         )
-        return update_key(tx, key, generation=generation, expires=earliest(materials, generation))
+        key = self._use(tx, key, generation)
+        for each in (key, *others):
+            update_key(tx, each, expires=earliest(self._materials.of(tx, each), generation))
+        return key._replace(expires=earliest(self._materials.of(tx, key), generation))
 
     # --- telling
 
@@ -208,13 +236,22 @@ class KeyRotation:
         if everything:
             self._require(key, "ListKeyRotations")
         found = [
-            entry(key, material)
+            material
             for material in self._materials.of(tx, key)
             if material.generation > after and (everything or material.rotation is not None)
         ]
-        return found[:most]
+        return [entry(key, each, everywhere=self._is_everywhere(tx, key, each)) for each in found[:most]]
+
+    @staticmethod
+    def _is_everywhere(tx: Tx, key: Key, material: Material) -> bool:
+        waits = material.generation > key.generation and regional.is_kept_by_region(key)
+        return not waits or regional.is_everywhere(tx, key, material.generation)
 
 
 def waiting_material(key: Key, materials: list[Material]) -> Material | None:
     """The imported material that becomes current by the next rotation; None when there is none."""
     return next((each for each in materials if each.generation > key.generation and each.sealed), None)
+
+
+def _is_there(material: Material | None, now: float) -> bool:
+    return material is not None and (material.expires is None or material.expires > now)

@@ -44,6 +44,8 @@ class Key(NamedTuple):
     multi_region: str | None = None
     last_used: float | None = None
     last_operation: str | None = None
+    grants: int = 0
+    grant_serial: int = 0
 
     @property
     def scope(self) -> Scope:
@@ -202,7 +204,7 @@ rotatable = Statement(
 expirable = Statement(
     select(b.c.key_id).where(b.c.expires <= bindparam("now")).order_by(b.c.expires).limit(bindparam("most"))
 )
-lock_keys = Statement(_key.where(_key_id).with_for_update())
+lock_keys = Statement(_key.where(_key_id).order_by(k.c.region).with_for_update())  # in every Region
 
 # --- aliases
 

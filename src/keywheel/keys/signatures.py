@@ -9,10 +9,11 @@ import hmac
 from typing import NamedTuple
 
 from keywheel.db.statement import Tx
-from keywheel.errors import DecryptionFailure, InvalidCiphertext, KeyInvalidMac
+from keywheel.errors import DecryptionFailure
 from keywheel.keys import algorithms, states
 from keywheel.keys.algorithms import RAW
 from keywheel.keys.ciphers import require_usage
+from keywheel.keys.errors import InvalidCiphertext, KeyInvalidMac
 from keywheel.keys.materials import Materials
 from keywheel.keys.rows import Key
 from keywheel.keys.specs import AGREE, ENCAPSULATE, MAC, SIGN, SPECS

@@ -42,5 +42,5 @@ def signing_key(tx: Tx, keys: Keys) -> SigningKey:
     if row is not None:
         return SigningKey(Ed25519PrivateKey.from_private_bytes(keys.unwrap(row[0], _NAME).reveal()))
     private = Ed25519PrivateKey.generate()
-    rows.insert_installation.run(tx, name=_NAME, value=keys.wrap(private.private_bytes_raw(), _NAME))
+    rows.insert_installation.run(tx, name=_NAME, value=keys.wrap(tx, private.private_bytes_raw(), _NAME))
     return SigningKey(private)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from keywheel.errors import InvalidKeyUsage, UnsupportedOperation, ValidationFailed
+from keywheel.errors import UnsupportedOperation, ValidationFailed
+from keywheel.keys.errors import InvalidKeyUsage
 
 Kind = Literal["symmetric", "asymmetric", "hmac"]
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from keywheel.errors import AccessDenied, CallerError, KeyDisabled, KeyInvalidState, UnsupportedOperation
+from keywheel.errors import AccessDenied, CallerError, UnsupportedOperation
+from keywheel.keys.errors import KeyDisabled, KeyInvalidState
 
 ENABLED, DISABLED, PENDING_IMPORT = "Enabled", "Disabled", "PendingImport"
 PENDING_DELETION, PENDING_REPLICA_DELETION = "PendingDeletion", "PendingReplicaDeletion"
@@ -26,6 +27,7 @@ STATES = (
     UPDATING,
 )
 AWS_KMS, EXTERNAL = "AWS_KMS", "EXTERNAL"  # origins of material; the others are those of custom key stores
+PRIMARY, REPLICA = "PRIMARY", "REPLICA"  # what a Region's key is among those of a multi-Region key
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +140,13 @@ def require_customer(manager: str, arn: str) -> None:
     """
     if manager != "CUSTOMER":
         raise AccessDenied(f"{arn} is an AWS managed key, which its account can use and not change.")
+
+
+def require_primary(multi_region: str | None, arn: str) -> None:
+    """Nothing, when the key is the primary of a multi-Region key.
+
+    Raises:
+        UnsupportedOperation: it is a replica, or a key of one Region.
+    """
+    if multi_region != PRIMARY:
+        raise UnsupportedOperation(f"{arn} is not a multi-region primary key.")

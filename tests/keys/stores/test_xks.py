@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from keywheel.arn import Scope
-from keywheel.errors import (
+from keywheel.errors import DecryptionFailure
+from keywheel.keys import ciphertext
+from keywheel.keys.errors import (
     CustomKeyStoreInvalidState,
-    DecryptionFailure,
     XksKeyInvalidConfiguration,
     XksKeyNotFound,
     XksProxyIncorrectCredential,
     XksProxyInvalidResponse,
     XksProxyUnreachable,
 )
-from keywheel.keys import ciphertext
 from keywheel.keys.stores.software import SoftwareKeyStore
 from keywheel.keys.stores.xks import Credential, Headers, XksKeyStore, XksProxy
 from keywheel.keys.stores.xks_failures import ProxyFailed

@@ -11,7 +11,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from keywheel.clock import Clock, SystemClock
-from keywheel.errors import ClusterNotFound, KeyStoreError, XksProxyUnreachable
+from keywheel.errors import KeyStoreError
+from keywheel.keys.errors import ClusterNotFound, XksProxyUnreachable
 from keywheel.keys.stores.xks import Credential, SignProxyCall, XksProxy
 from keywheel.sensitive import Sensitive
 

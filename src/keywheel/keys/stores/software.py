@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDH
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 
-from keywheel.errors import DecryptionFailure, IncorrectKeyMaterial, KeyStoreError
+from keywheel.errors import DecryptionFailure
 from keywheel.keys import algorithms
 from keywheel.keys.algorithms import EXTERNAL_MU, MACS, OAEP, SCHEMES
 from keywheel.keys.envelope import NONCE
+from keywheel.keys.errors import IncorrectKeyMaterial
+from keywheel.keys.root.ring import RootRing
 from keywheel.keys.specs import OAEP_1, OAEP_256, SPECS
 from keywheel.keys.stores.base import Pair, Received, Wrapping
 from keywheel.sensitive import Sensitive
@@ -26,32 +28,28 @@ _CACHED = 1024  # keys kept ready, of each of two kinds, the least recently used
 _NOT_OURS = "The ciphertext does not belong to this key and encryption context."
 # How the ephemeral AES key of a wrapping algorithm of two steps is encrypted.
 _TWO_STEPS = {"RSA_AES_KEY_WRAP_SHA_1": OAEP_1, "RSA_AES_KEY_WRAP_SHA_256": OAEP_256}
-_FINGERPRINT = b"fingerprint "
+FINGERPRINT = b"fingerprint "
 
 
 class SoftwareKeyStore:
     """Every handle is a backing key, encrypted under the root key and bound to its label."""
 
-    def __init__(self, root: Sensitive[bytes]) -> None:
-        self._root = AESGCM(root.reveal())
+    def __init__(self, root: Sensitive[bytes] | RootRing) -> None:
+        self.ring = root if isinstance(root, RootRing) else RootRing([root])
         self._cipher = lru_cache(_CACHED)(self._load_cipher)
         self._private = lru_cache(_CACHED)(self._load_private)  # to load an RSA key costs as much as to sign
 
     def wrap(self, material: bytes, label: bytes) -> bytes:
         """`material` under the root key."""
-        nonce = os.urandom(NONCE)
-        return nonce + self._root.encrypt(nonce, material, label)
+        return self.ring.wrap(material, label)
 
     def unwrap(self, handle: bytes, label: bytes) -> bytes:
         """What `wrap` was given.
 
         Raises:
-            KeyStoreError: this root key did not wrap it.
+            KeyStoreError: no root key of ours wrapped it.
         """
-        try:
-            return self._root.decrypt(handle[:NONCE], handle[NONCE:], label)
-        except (InvalidTag, ValueError):  # ValueError: too short for a nonce
-            raise KeyStoreError("The root key does not open this database.") from None
+        return self.ring.unwrap(handle, label)
 
     def _load_cipher(self, handle: bytes, label: bytes) -> AESGCM:
         return AESGCM(self.unwrap(handle, label))
@@ -159,11 +157,11 @@ class SoftwareKeyStore:
 
     def fingerprint(self, handle: bytes, label: bytes, owner: bytes) -> bytes:
         """The material's digest, wrapped: in clear, it would let a guess be checked."""
-        return self.wrap(self._digest(handle, label), _FINGERPRINT + owner)
+        return self.wrap(self._digest(handle, label), FINGERPRINT + owner)
 
     def recognises(self, handle: bytes, label: bytes, fingerprint: bytes, owner: bytes) -> bool:
         """Whether the digest is the same."""
-        known = self.unwrap(fingerprint, _FINGERPRINT + owner)
+        known = self.unwrap(fingerprint, FINGERPRINT + owner)
         return hmac.compare_digest(known, self._digest(handle, label))
 
     def _digest(self, handle: bytes, label: bytes) -> bytes:

@@ -17,11 +17,9 @@ from typing import Any, NamedTuple
 import httpx2
 
 from keywheel.arn import Scope
-from keywheel.errors import (
-    CustomKeyStoreInvalidState,
-    DecryptionFailure,
-)
+from keywheel.errors import DecryptionFailure
 from keywheel.keys import ciphertext as blobs
+from keywheel.keys.errors import CustomKeyStoreInvalidState
 from keywheel.keys.stores.software import SoftwareKeyStore
 from keywheel.keys.stores.xks_failures import AWAY, FAILURES, LATE, NO_TLS, OFF, UNFIT, UNREADABLE, Failure, ProxyFailed
 from keywheel.sensitive import Sensitive

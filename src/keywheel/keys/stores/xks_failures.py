@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from keywheel.errors import (
-    CallerError,
+from keywheel.errors import CallerError
+from keywheel.keys.errors import (
     CustomKeyStoreInvalidState,
     KeyInvalidState,
     XksKeyInvalidConfiguration,

@@ -18,6 +18,10 @@ def upgrade() -> None:
     _behind_aliases()
     _identities()
     _custom_key_stores()
+    _dependants()
+    _processes()
+    _multi_region_keys()
+    _grants()
 
 
 def _keys() -> None:
@@ -166,6 +170,7 @@ def _identities() -> None:
         sa.Column("principal_id", sa.Text(), nullable=False),
         sa.Column("trust", sa.Text(), nullable=True),
         sa.Column("longest", sa.Integer(), nullable=True),
+        sa.Column("tags", sa.Text(), nullable=False, server_default="{}"),
         sa.Column("created", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("account", "kind", "name", name=op.f("pk_principal")),
     )
@@ -188,11 +193,16 @@ def _identities() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("token", sa.LargeBinary(), nullable=False),
         sa.Column("policy", sa.Text(), nullable=True),
+        sa.Column("tags", sa.Text(), nullable=False, server_default="{}"),
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("expires", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("access_key_id", name=op.f("pk_access_session")),
     )
     op.create_index("ix_access_session_expires", "access_session", ["expires"])
+
+
+def _dependants() -> None:
+    op.create_index("ix_version_backing_key", "version", [sa.text("substr(data_key, 1, 21)")])
 
 
 def _custom_key_stores() -> None:
@@ -223,4 +233,56 @@ def _custom_key_stores() -> None:
         sa.ForeignKeyConstraint(["store_id"], ["custom_key_store.store_id"], name=op.f("fk_custom_key_store_id")),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_custom_key")),
         sa.UniqueConstraint("store_id", "external_id", name=op.f("uq_custom_key_store_id_external_id")),
+    )
+
+
+def _grants() -> None:
+    with op.batch_alter_table("kms_key", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("grants", sa.Integer(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("grant_serial", sa.Integer(), nullable=False, server_default="0"))
+    op.create_table(
+        "key_grant",
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("grant_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("grantee", sa.Text(), nullable=False),
+        sa.Column("grantee_is_service", sa.Boolean(), nullable=False),
+        sa.Column("retiring", sa.Text(), nullable=True),
+        sa.Column("retiring_is_service", sa.Boolean(), nullable=False),
+        sa.Column("operations", sa.Text(), nullable=False),
+        sa.Column("equals", sa.Text(), nullable=True),
+        sa.Column("subset", sa.Text(), nullable=True),
+        sa.Column("source_arn", sa.Text(), nullable=True),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("copy_of", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("account", "region", "key_id", "grant_id", name=op.f("pk_key_grant")),
+    )
+    op.create_index("ix_key_grant_grantee", "key_grant", ["account", "region", "key_id", "grantee"])
+    op.create_index("ix_key_grant_retiring", "key_grant", ["region", "retiring", "grant_id"])
+
+
+def _multi_region_keys() -> None:
+    op.create_table(
+        "regional_material",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("expires", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id", "generation", "region", name=op.f("pk_regional_material")),
+    )
+    op.create_index("ix_regional_material_expires", "regional_material", ["expires"])
+
+
+def _processes() -> None:
+    op.create_table(
+        "process",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("root_keys", sa.Text(), nullable=False),
+        sa.Column("seen", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_process")),
     )

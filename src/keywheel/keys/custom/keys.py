@@ -15,10 +15,11 @@ from keywheel.arn import Scope
 from keywheel.clock import to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import CallerError, Conflict, KeyInvalidState, KeyStoreError, ValidationFailed, XksKeyAlreadyInUse
+from keywheel.errors import CallerError, KeyStoreError, ValidationFailed
 from keywheel.keys import ciphertext, identifiers, rows, specs, states
-from keywheel.keys import custom_rows as custom
-from keywheel.keys.custom_states import CLOUDHSM, EXTERNAL, require_state
+from keywheel.keys.custom import rows as custom
+from keywheel.keys.custom.states import CLOUDHSM, EXTERNAL, require_state
+from keywheel.keys.errors import Conflict, KeyInvalidState, XksKeyAlreadyInUse
 from keywheel.keys.keyring import Draft, Key, Keys
 from keywheel.keys.materials import update_key
 from keywheel.keys.stores.base import KeyStore

@@ -19,22 +19,10 @@ from keywheel.arn import Scope
 from keywheel.clock import to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import (
-    CallerError,
-    ClusterInUse,
-    Conflict,
-    CustomKeyStoreHasKeys,
-    CustomKeyStoreNameInUse,
-    CustomKeyStoreNotFound,
-    KeyInvalidState,
-    KeyStoreError,
-    LimitExceeded,
-    UnsupportedOperation,
-    XksProxyUriInUse,
-)
-from keywheel.keys import custom_rows as rows
-from keywheel.keys.custom_rows import CustomKeyStore
-from keywheel.keys.custom_states import (
+from keywheel.errors import CallerError, KeyStoreError, LimitExceeded, UnsupportedOperation
+from keywheel.keys.custom import rows
+from keywheel.keys.custom.rows import CustomKeyStore
+from keywheel.keys.custom.states import (
     CLOUDHSM,
     CONNECTED,
     CONNECTING,
@@ -43,6 +31,15 @@ from keywheel.keys.custom_states import (
     MOST,
     Definition,
     require_state,
+)
+from keywheel.keys.errors import (
+    ClusterInUse,
+    Conflict,
+    CustomKeyStoreHasKeys,
+    CustomKeyStoreNameInUse,
+    CustomKeyStoreNotFound,
+    KeyInvalidState,
+    XksProxyUriInUse,
 )
 from keywheel.keys.stores.backends import Backends
 from keywheel.keys.stores.base import KeyStore
@@ -175,6 +172,7 @@ class CustomKeyStores:
             columns["proxy_json"] = json.dumps(proxy)
         secret = new.password if new.credential is None else new.credential.secret
         if secret is not None:
+            self.software.ring.hold(tx)
             columns["sealed"] = self.software.wrap(secret.reveal().encode(), _label(store))
         return columns
 
@@ -346,4 +344,9 @@ class CustomKeyStores:
 
 
 def _label(store: CustomKeyStore) -> bytes:
-    return f"custom-key-store {store.store_id}".encode()
+    return sealed_label(store.store_id)
+
+
+def sealed_label(store_id: str) -> bytes:
+    """What a key store's credential is bound to."""
+    return f"custom-key-store {store_id}".encode()

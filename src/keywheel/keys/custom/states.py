@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from keywheel.errors import CustomKeyStoreInvalidState
-from keywheel.keys.custom_rows import CustomKeyStore
+from keywheel.keys.custom.rows import CustomKeyStore
+from keywheel.keys.errors import CustomKeyStoreInvalidState
 from keywheel.keys.stores.xks import Credential
 from keywheel.sensitive import Sensitive
 

@@ -1,0 +1,1 @@
+"""Custom key stores, and the keys in them."""

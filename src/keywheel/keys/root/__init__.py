@@ -1,0 +1,1 @@
+"""The root key: where it is from, what is under it, and how it rotates."""
