@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keywheel.access.grants import Grant
 from keywheel.access.policy import request
@@ -75,6 +77,35 @@ def test_a_source_is_asked_for() -> None:
     assert not allows(one)
     assert not allows(one, aws_sourcearn=KEY + "x")
     assert allows(one, aws_sourcearn=KEY)
+    assert allows(replace(one, operations=frozenset({"RetireGrant"})), action="kms:RetireGrant")
+
+
+CONTEXTS = st.dictionaries(st.sampled_from("abA"), st.sampled_from("xy"), max_size=3)
+CONSTRAINED = st.builds(
+    lambda operations, equals, subset, source: Grant("f" * 64, ALICE, operations, equals, subset, source),
+    st.frozensets(st.sampled_from(["Decrypt", "Encrypt", "DescribeKey"]), min_size=1),
+    st.none() | CONTEXTS.filter(bool),
+    st.none() | CONTEXTS.filter(bool),
+    st.sampled_from([None, None, KEY]),
+)
+
+
+@given(CONSTRAINED, CONSTRAINED, CONTEXTS, st.sampled_from(["Decrypt", "Encrypt", "DescribeKey"]), st.booleans())
+def test_what_a_covered_grant_allows_the_covering_one_allows(
+    wide: Grant, narrow: Grant, context: dict[str, str], operation: str, sourced: bool
+) -> None:
+    """Whatever is asked, in whatever context."""
+    known = {"aws_sourcearn": KEY} if sourced else {}
+    if wide.covers(narrow) and allows(narrow, action=f"kms:{operation}", context=context, **known):
+        assert allows(wide, action=f"kms:{operation}", context=context, **known)
+
+
+@given(CONSTRAINED, CONSTRAINED, CONSTRAINED)
+def test_covering_is_handed_down(first: Grant, second: Grant, third: Grant) -> None:
+    """A chain of grants gets no wider."""
+    assert first.covers(first)
+    if first.covers(second) and second.covers(third):
+        assert first.covers(third)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class AccessKeys:
             account=account,
             arn=arn,
             role=role.value,
-            sealed=self._keys.wrap(secret.reveal().encode(), _label(access_key_id)),
+            sealed=self._keys.wrap(tx, secret.reveal().encode(), sealed_label(access_key_id)),
             created=to_epoch(now),
         )
 
@@ -124,7 +124,7 @@ class AccessKeys:
         if row is None:
             return None
         account, arn, role, sealed, active, used = row
-        secret = self._keys.unwrap(sealed, _label(access_key_id)).reveal().decode()
+        secret = self._keys.unwrap(sealed, sealed_label(access_key_id)).reveal().decode()
         return KnownKey(account, arn, Role(role), Sensitive(secret), bool(active), used)
 
     @staticmethod
@@ -157,7 +157,7 @@ def _arn(tx: Tx, account: str, name: str, role: Role) -> str:
             raise ResourceNotFound(f"There is no user {name} in account {account}.", hint=hint)
         return f"arn:aws:iam::{account}:user/{name}"
     if len(rows.access_keys_of.all(tx, account=account, arn=user.arn)) >= _MOST:
-        hint = "Delete one that is not in use: `keywheel access-keys list` shows when each was last used."
+        hint = "Delete one that is not in use: `keywheel access keys list` shows when each was last used."
         raise ConfigurationError(f"The user {name} has {_MOST} access keys already.", hint=hint)
     return user.arn
 
@@ -167,5 +167,6 @@ def _access_key(row: Row) -> AccessKey:
     return AccessKey(access_key_id, account, arn, Role(role), created, bool(active), used, service, region)
 
 
-def _label(access_key_id: str) -> str:
+def sealed_label(access_key_id: str) -> str:
+    """What an access key's secret half is bound to."""
     return f"access-key:{access_key_id}"

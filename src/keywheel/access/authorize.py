@@ -47,8 +47,7 @@ class Verdict(StrEnum):
     NOT_ALLOWED = "not allowed"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An answer, and why: the statements that decided, or the grant, or the kind of policy that has none.
 
     `foreign` says that the resource is another account's.
@@ -75,9 +74,13 @@ class Authority:
     policies: tuple[Policy, ...]
     session: Policy | None = None
 
+    def asks(self, key: str, *others: Policy) -> bool:
+        """Whether one of their policies, or of the others, asks for this condition key."""
+        narrowing = () if self.session is None else (self.session,)
+        return any(key in policy.asks for policy in (*self.policies, *others, *narrowing))
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+
+class Lock(NamedTuple):
     """What a resource says itself: its account, its policy if it has one, and the grants on a key."""
 
     owner: str

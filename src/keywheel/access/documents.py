@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from keywheel.access.conditions import Condition, condition
-from keywheel.access.principals import ANYONE
+from keywheel.access.principals import ANYONE, ENGINE
 from keywheel.errors import MalformedPolicyDocument
 
 _FIELDS = ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition")
@@ -30,7 +30,7 @@ _AWS = re.compile(
     r"\*|[0-9]{12}|arn:aws[a-z-]*:(?:iam::[0-9]{12}:(?:root|(?:user|role)/[A-Za-z0-9_+=,.@/-]+)"
     r"|sts::[0-9]{12}:(?:assumed-role|federated-user)/[A-Za-z0-9_+=,.@/-]+)"
 )
-_SERVICE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?")
+_SERVICE = re.compile(rf"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?|{re.escape(ENGINE)}")
 _FEDERATED = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:saml|oidc)-provider/\S+|[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _PRINCIPALS = {"AWS": _AWS, "Federated": _FEDERATED, "Service": _SERVICE}  # a CanonicalUser is S3's alone
 _SID = re.compile(r"[A-Za-z0-9]*")

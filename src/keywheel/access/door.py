@@ -161,7 +161,7 @@ class Door:
         if known is None or not known.active:
             return None
         authority = rights.of_user(tx, known.arn, BUILT_IN[known.role.value])
-        about = facts.principal_facts(authority.principal)
+        about = rights.user_facts(tx, authority.principal)
         return _Signer(known.arn, known.account, known.role, known.secret, authority, about, used=known.used)
 
     def _of_session(self, tx: Tx, access_key_id: str) -> _Signer | None:
@@ -170,8 +170,7 @@ class Door:
         if session is None or role is None:
             return None
         authority = rights.of_session(tx, role, session.name, session.policy)
-        about = facts.principal_facts(authority.principal)
-        about["aws:userid"] = f"{role.identity_id}:{session.name}"
+        about = rights.session_facts(authority.principal, role, session.tags)
         about["aws:tokenissuetime"] = f"{from_epoch(session.created):%Y-%m-%dT%H:%M:%SZ}"
         return _Signer(session.arn, session.account, Role.POLICIES, session.secret, authority, about, session)
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from keywheel.access.principals import Principal, Sort
+
+if TYPE_CHECKING:
+    from keywheel.keys.rows import Key
 
 Facts = dict[str, str | tuple[str, ...]]
 
@@ -53,6 +57,20 @@ def by_way_of(service: str, region: str) -> Facts:
 def tag_facts(prefix: str, tags: Iterable[tuple[str, str]]) -> Facts:
     """Tags, each as a key: `prefix` is such as aws:ResourceTag or aws:RequestTag."""
     return folded((f"{prefix}/{name}", value) for name, value in tags)
+
+
+def key_facts(key: Key) -> Facts:
+    """What is known of a key."""
+    known: Facts = {"kms:keyspec": key.spec, "kms:keyusage": key.usage, "kms:keyorigin": key.origin}
+    known |= region_facts(key.multi_region)
+    return known | (tag_facts("aws:ResourceTag", key.tags.items()) if key.tags_json != "{}" else {})
+
+
+def region_facts(multi_region: str | None) -> Facts:
+    """Of how many Regions a key is. `multi_region`: PRIMARY or REPLICA, None for a key of one Region."""
+    if multi_region is None:
+        return {"kms:multiregion": "false"}
+    return {"kms:multiregion": "true", "kms:multiregionkeytype": multi_region}
 
 
 def encryption_facts(context: Mapping[str, str]) -> Facts:

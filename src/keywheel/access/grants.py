@@ -2,8 +2,9 @@
 
 1. A grant only ever allows. It names one grantee: a user, a session, a role (meaning its sessions) or a service.
 2. Its constraints on the encryption context compare names and values exactly as they are written, case and all. They do
-   not apply to DescribeKey and RetireGrant, which have no context.
-3. A grant made by means of a grant is no wider: no other operation, and constraints at least as strict.
+   not apply to DescribeKey, RetireGrant and CreateGrant, which have no context; that on the source not to RetireGrant.
+3. A grant made by means of a grant is no wider: no other operation, and constraints at least as strict. Whoever asks
+   whether CreateGrant is allowed asks it of the grants that cover the new one.
 
 Sources: the KMS guide on grants, and the reference of CreateGrant.
 """
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from keywheel.access.policy import Request
 from keywheel.access.principals import Principal
 
-_UNCONSTRAINED = frozenset({"DescribeKey", "RetireGrant"})
+RETIRE = "RetireGrant"
+_UNCONSTRAINED = frozenset({"DescribeKey", "CreateGrant", RETIRE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Grant:
         service, _, operation = asked.action.partition(":")
         if service != "kms" or operation not in self.operations or not self.names(asked.principal):
             return False
-        if self.source_arn is not None and asked.context.get("aws:sourcearn") != self.source_arn:
+        if self.source_arn not in (None, asked.context.get("aws:sourcearn")) and operation != RETIRE:
             return False
         return operation in _UNCONSTRAINED or self._admits(encryption_context)
 

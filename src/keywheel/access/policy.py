@@ -104,6 +104,8 @@ class Policy:
     kind: Kind
     denies: tuple[Rule, ...]
     allows: tuple[Rule, ...]
+    asks: frozenset[str] = frozenset()
+    """The condition keys that it asks for, so that nobody looks for what nobody asks."""
 
     def examine(self, asked: Request) -> Findings:
         """What this policy says about `asked` (rule 4)."""
@@ -150,7 +152,8 @@ def compile_document(document: Document, name: str = "") -> Policy:
             syntax = GRAMMARS[document.kind].syntax
             raise MalformedPolicyDocument(f"{syntax} Statement {number}: {error}.") from None
     denies, allows = (tuple(rule for rule in rules if rule.allows is kept) for kept in (False, True))
-    return Policy(name, document.kind, denies, allows)
+    asks = frozenset(condition.key for rule in rules for condition in rule.conditions)
+    return Policy(name, document.kind, denies, allows, asks)
 
 
 def _rule(statement: Statement, actions: Choice, where: Where, *, variables: bool) -> Rule:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 ANYONE = "*"
+ENGINE = "keywheel.internal"
+"""The service that rotates: this server's own engine."""
 _IDENTITY = re.compile(r"arn:([a-z0-9-]+):(iam|sts):[a-z0-9-]*:([0-9]{12}):(root|[a-z-]+)(?:/(.+))?")
 _ROLE = re.compile(r"arn:([^:]*):iam::([0-9]{12}):role/(?:.+/)?([^/]+)")
 _ACCOUNT = re.compile(r"(?:arn:[a-z0-9-]+:iam::)?([0-9]{12})(?::root)?")
@@ -61,7 +63,7 @@ class Principal:
         """
         parts = _IDENTITY.fullmatch(arn)
         if parts is None:
-            if arn.endswith((".amazonaws.com", ".amazonaws.com.cn")) and ":" not in arn:
+            if arn == ENGINE or (arn.endswith((".amazonaws.com", ".amazonaws.com.cn")) and ":" not in arn):
                 return cls(arn, "", Sort.SERVICE, arn)
             raise ValueError(f"{arn[:128]!r} is the ARN of no principal")
         sort = _SORTS.get((parts[2], parts[4]))

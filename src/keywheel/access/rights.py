@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from keywheel.access import facts
 from keywheel.access.authorize import Authority
 from keywheel.access.documents import Kind
-from keywheel.access.identities import Identities, Identity, Sort
+from keywheel.access.facts import Facts
+from keywheel.access.identities import Identities, Identity, Sort, user_id
 from keywheel.access.policy import Policy, compiled
 from keywheel.access.principals import Principal
+from keywheel.access.session_tags import NO_TAGS, SessionTags, effective
 from keywheel.access.sessions import session_arn
 from keywheel.db.statement import Tx
 
@@ -34,6 +37,19 @@ def of_session(tx: Tx, role: Identity, name: str, narrowing: str | None = None) 
     texts = Identities.policies(tx, role.account, Sort.ROLE, role.name)
     session = None if narrowing is None else compiled(narrowing, Kind.SESSION, "session")
     return Authority(acting, _policies(texts), session)
+
+
+def user_facts(tx: Tx, user: Principal) -> Facts:
+    """What conditions may know of a user: with the unique id, and the tags."""
+    known = facts.principal_facts(user)
+    known["aws:userid"], found = user_id(tx, user.account, user.arn)
+    return known if found is None else known | facts.tag_facts("aws:PrincipalTag", found.tags.items())
+
+
+def session_facts(session: Principal, role: Identity, tags: SessionTags = NO_TAGS) -> Facts:
+    """What conditions may know of a session of a role, which was begun with these tags."""
+    known = facts.principal_facts(session) | {"aws:userid": f"{role.identity_id}:{session.name}"}
+    return known | facts.tag_facts("aws:PrincipalTag", effective(role.tags, tags).items())
 
 
 def _policies(texts: Mapping[str, str]) -> tuple[Policy, ...]:

@@ -59,10 +59,11 @@ delete_policies = Statement(delete(i).where(*_of_owner))
 # --- sessions
 
 session = Statement(
-    select(s.c.account, s.c.role, s.c.name, s.c.sealed, s.c.token, s.c.policy, s.c.created, s.c.expires).where(
-        s.c.access_key_id == bindparam("access_key_id")
-    )
+    select(
+        s.c.account, s.c.role, s.c.name, s.c.sealed, s.c.token, s.c.policy, s.c.tags, s.c.created, s.c.expires
+    ).where(s.c.access_key_id == bindparam("access_key_id"))
 )
 insert_session = Statement(insert(s).values({c.name: bindparam(c.name) for c in s.c}))
+delete_session = Statement(delete(s).where(s.c.access_key_id == bindparam("access_key_id")))
 delete_sessions_of = Statement(delete(s).where(s.c.account == bindparam("account"), s.c.role == bindparam("role")))
 delete_sessions_before = Statement(delete(s).where(s.c.expires < bindparam("before")))

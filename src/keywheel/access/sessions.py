@@ -17,6 +17,7 @@ from keywheel.access import rows
 from keywheel.access.documents import Kind
 from keywheel.access.identities import Identity
 from keywheel.access.policy import compile_policy
+from keywheel.access.session_tags import NO_TAGS, SessionTags
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidParameter
@@ -52,6 +53,7 @@ class KnownSession:
     policy: str | None
     created: float
     expires: float
+    tags: SessionTags = NO_TAGS
 
     @property
     def arn(self) -> str:
@@ -75,7 +77,16 @@ class Sessions:
         self._keys = keys
 
     def issue(
-        self, tx: Tx, role: Identity, name: str, *, seconds: int, now: datetime, policy: str | None = None
+        self,
+        tx: Tx,
+        role: Identity,
+        name: str,
+        *,
+        seconds: int,
+        now: datetime,
+        policy: str | None = None,
+        shortest: int = _SHORTEST,
+        tags: SessionTags = NO_TAGS,
     ) -> Issued:
         """A new session of `role`; whether it may be is decided elsewhere.
 
@@ -85,7 +96,7 @@ class Sessions:
         """
         if not _NAME.fullmatch(name):
             raise InvalidParameter("The name of a session has 2 to 64 letters, digits and _+=,.@-")
-        if not _SHORTEST <= seconds <= (role.longest or _SHORTEST):
+        if not shortest <= seconds <= (role.longest or _SHORTEST):
             raise InvalidParameter("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
         if policy is not None:
             compile_policy(policy, Kind.SESSION)
@@ -99,25 +110,34 @@ class Sessions:
             account=role.account,
             role=role.name,
             name=name,
-            sealed=self._keys.wrap(secret.reveal().encode(), _label(access_key_id)),
+            sealed=self._keys.wrap(tx, secret.reveal().encode(), sealed_label(access_key_id)),
             token=_digest(token),
             policy=policy,
+            tags=tags.stored(),
             created=to_epoch(now),
             expires=to_epoch(expires),
         )
         return Issued(access_key_id, secret, token, session_arn(role.account, role.name, name), expires)
+
+    @staticmethod
+    def revoke(tx: Tx, access_key_id: str) -> None:
+        """End a session before its time. The doors of other processes learn of it within a second."""
+        rows.delete_session.run(tx, access_key_id=access_key_id)
 
     def known(self, tx: Tx, access_key_id: str) -> KnownSession | None:
         """The session that signs with this access key; None when there is none."""
         row = rows.session.first(tx, access_key_id=access_key_id)
         if row is None:
             return None
-        account, role, name, sealed, token, policy, created, expires = row
-        secret = Sensitive(self._keys.unwrap(sealed, _label(access_key_id)).reveal().decode())
-        return KnownSession(account, role, name, secret, bytes(token), policy, created, expires)
+        account, role, name, sealed, token, policy, tags, created, expires = row
+        secret = Sensitive(self._keys.unwrap(sealed, sealed_label(access_key_id)).reveal().decode())
+        return KnownSession(
+            account, role, name, secret, bytes(token), policy, created, expires, SessionTags.of_stored(tags)
+        )
 
 
-def _label(access_key_id: str) -> str:
+def sealed_label(access_key_id: str) -> str:
+    """What a session's secret half is bound to."""
     return f"session:{access_key_id}"
 
 

@@ -9,6 +9,8 @@ Sources: the KMS guide on the default key policy, and on the policies of the key
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from keywheel.access.documents import Kind
@@ -33,16 +35,39 @@ def _allow(sid: str, actions: str | list[str], **others: Any) -> dict[str, Any]:
 ADMINISTRATOR = compile_policy(_text([_allow("Everything", "*")]), Kind.IDENTITY, "administrator")
 """Everything, so far as no resource's policy forbids it."""
 
+_STEPS = ["DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage", "GetRandomPassword"]
+_THROUGH = {"Condition": {"StringLike": {"kms:ViaService": "secretsmanager.*.amazonaws.com"}}}
+_USES_KEYS = _allow("Keys", ["kms:Decrypt", "kms:GenerateDataKey"]) | _THROUGH
+
+FUNCTIONS = _text([_allow("Rotate", [f"secretsmanager:{name}" for name in _STEPS]), _USES_KEYS])
+"""What a rotation function may need of Secrets Manager; each of its sessions is narrowed to its own secret."""
+
 READ_ONLY = compile_policy(_text([_allow("Read", _READ)]), Kind.IDENTITY, "read-only")
 """What changes nothing."""
 
 
+def of_invocation(secret: str, reads: Iterable[str]) -> str:
+    """The session policy of a rotation function that is to rotate `secret`, and may read the secrets `reads`."""
+    own = [f"secretsmanager:{name}" for name in _STEPS[:-1]]
+    statements = [
+        _allow("Rotate", own) | {"Resource": secret},
+        _allow("Draw", "secretsmanager:GetRandomPassword"),
+        _USES_KEYS,
+    ]
+    others = list(reads)
+    if others:
+        statements.append(_allow("Read", own[:2]) | {"Resource": others})
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+
+
+@lru_cache(1024)  # asked for by every use of such a key
 def default_key_policy(account: str) -> str:
     """The policy of a key that was created without one."""
     root = {"AWS": f"arn:aws:iam::{account}:root"}
     return _text([_allow("Enable IAM User Permissions", "kms:*", Principal=root)], Id="key-default-1")
 
 
+@lru_cache(1024)
 def service_key_policy(account: str, region: str, service: str) -> str:
     """The policy of the key that `service` (such as secretsmanager) uses where no key is named."""
     through = {"kms:CallerAccount": account, "kms:ViaService": f"{service}.{region}.amazonaws.com"}

@@ -33,11 +33,13 @@ _SHOWN = frozenset(
         "custom_key_store_name", "new_custom_key_store_name", "custom_key_store_type", "cloud_hsm_cluster_id",
         "xks_key_id", "xks_proxy_uri_endpoint", "xks_proxy_uri_path", "xks_proxy_connectivity",
         "role_arn", "role_session_name", "duration_seconds",
+        "grantee_principal", "grantee_service_principal", "retiring_principal", "retiring_service_principal",
+        "operations", "constraints",
     }
 )  # fmt: skip
 _ANSWERED = (
     *("arn", "name", "version_id", "key_id", "key_state", "deletion_date", "key_material_id"),
-    *("access_key_id", "session_arn", "custom_key_store_id"),
+    *("access_key_id", "session_arn", "custom_key_store_id", "grant_id"),
 )
 
 
@@ -48,6 +50,7 @@ class Identity(Struct, frozen=True, omit_defaults=True, rename="camel"):
     arn: str | None = None
     account_id: str | None = None
     access_key_id: str | None = None
+    invoked_by: str | None = None
 
 
 class Resource(Struct, frozen=True, rename="camel"):
@@ -92,13 +95,25 @@ def parameters(request: Struct | None) -> dict[str, Any] | None:
     if request is None:
         return None
     found = {wire: getattr(request, name) for name, wire in _members(type(request))}
-    return {wire: msgspec.to_builtins(value) for wire, value in found.items() if value is not None} or None
+    told = {
+        wire: value if type(value) is str else msgspec.to_builtins(value)
+        for wire, value in found.items()
+        if value is not None
+    }
+    return told or None
 
 
 def elements(answer: Struct | None) -> dict[str, Any] | None:
     """What may be kept of an answer: which secret, which version."""
-    found = {_camel(name): getattr(answer, name, None) for name in _ANSWERED}
-    return {name: value for name, value in found.items() if value is not None} or None
+    if answer is None:
+        return None
+    found = {wire: getattr(answer, name) for name, wire in _answered(type(answer))}
+    return {wire: value for wire, value in found.items() if value is not None} or None
+
+
+@cache
+def _answered(kind: type[Struct]) -> list[tuple[str, str]]:
+    return [(name, _camel(name)) for name in _ANSWERED if hasattr(kind, name)]
 
 
 @cache
