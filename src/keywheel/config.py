@@ -20,6 +20,7 @@ from keywheel.errors import ConfigurationError
 
 Role = Literal["all", "api", "engine"]
 DEFAULT_DATA = "keywheel-data"
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's name for it
 
 
 class HsmToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +41,32 @@ class XksProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds to wait for an answer."""
 
 
+class RotationFunction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rotation function that the server runs itself: `[functions.NAME]`."""
+
+    directory: str
+    """Where its modules are."""
+    handler: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_./]*\.[A-Za-z_][A-Za-z0-9_]*$")] = (
+        "lambda_function.lambda_handler"
+    )
+    """`MODULE.FUNCTION`."""
+    python: str | None = None
+    """Its interpreter, such as that of a virtual environment; by default the server's."""
+    timeout: Annotated[float, Meta(gt=0, le=900)] = 30.0
+    """Seconds that one step may take."""
+    environment: dict[str, str] = {}
+    """More variables; nothing secret, which any process of the same user may read."""
+    role: str | None = None
+    """The role, of the secret's account, in whose sessions it acts; by default one that every account has."""
+    reads: list[str] = []
+    """The ARNs of other secrets that it may read, such as a superuser's; `*` and `?` are wildcards."""
+    user: str | None = None
+    """The user of the machine that it runs as; by default the server's. Takes the right to change users."""
+
+
+FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{2,64}$")]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `keywheel serve` can be told. docs/operations/settings.md explains each field."""
 
@@ -49,6 +76,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`sqlite:///PATH` or `postgresql://…`; by default `keywheel.db` in the data directory."""
     root_key_file: str | None = None
     """The root key's file; by default `root.key` in the data directory."""
+    root_key_credential: str | None = None
+    """The name of the systemd credential that is the root key's file, instead of `root_key_file`."""
+    root_key_module: str | None = None
+    """The PKCS #11 library of the token that opens the root key's file, where one does."""
+    root_key_token: str | None = None
+    """That token's label."""
+    root_key_pin_file: str | None = None
+    """A file with its PIN."""
+    credentials_directory: str | None = None
+    """Where systemd shows a service its credentials; systemd itself says so by `CREDENTIALS_DIRECTORY`."""
     passphrase_file: str | None = None
     """A file with the root key's passphrase, where it has one."""
     host: str = "127.0.0.1"
@@ -69,6 +106,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """An endpoint that speaks Lambda's Invoke, for rotation functions that are not built in."""
     lambda_credentials: str | None = None
     """An AWS shared-credentials file (profile `default`) to sign the calls to it."""
+    functions: dict[FunctionName, RotationFunction] | None = None
+    """The rotation functions that the server runs itself, by their names: tables of the file."""
+    functions_endpoint: str | None = None
+    """The API's address as those functions reach it; by default this server's own."""
     lease_seconds: Annotated[float, Meta(ge=3, le=3600)] = 30.0
     """How long a rotation belongs to a worker that is not heard of."""
     rotation_workers: Annotated[int, Meta(ge=1, le=256)] = 8
@@ -119,6 +160,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def root_key_path(self) -> Path:
         """Where the root key's file is."""
+        if self.root_key_credential is not None:
+            return Path(self.credentials_directory or "/run/credentials/keywheel.service") / self.root_key_credential
         return Path(self.root_key_file) if self.root_key_file else self.directory / "root.key"
 
     @property
@@ -130,10 +173,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Refuse what cannot be served safely.
 
         Raises:
-            ConfigurationError: half of a TLS pair, or clear text to other machines.
+            ConfigurationError: half of a TLS pair, clear text to other machines, or functions that reach no API.
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("--tls-cert and --tls-key go together.")
+        if self.functions and self.functions_endpoint is None and self.role == "engine":
+            raise ConfigurationError(
+                "An engine that runs functions must be told functions_endpoint, the API's address."
+            )
         if not _is_loopback(self.host) and self.tls_cert is None and not self.allow_plaintext:
             raise ConfigurationError(
                 f"Listening on {self.host} without TLS would send secret values in clear.",
@@ -168,4 +215,7 @@ def _is_loopback(host: str) -> bool:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     names = {f"KEYWHEEL_{field.upper()}": field for field in Settings.__struct_fields__}
-    return {names[name]: value for name, value in environment.items() if name in names}
+    given = {names[name]: value for name, value in environment.items() if name in names}
+    if _CREDENTIALS in environment:
+        given.setdefault("credentials_directory", environment[_CREDENTIALS])
+    return given

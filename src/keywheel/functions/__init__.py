@@ -1,1 +1,1 @@
-"""Rotation functions by the Lambda contract: how they are invoked."""
+"""Rotation functions by the Lambda contract: invoked through an endpoint, or run here in processes of their own."""

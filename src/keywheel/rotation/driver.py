@@ -177,27 +177,31 @@ class Driver:
         if strategy is not None:
             run_step(strategy, store, secret.arn, version or "", step, terms)
         elif step in WIRE_STEPS:
-            self._invoke(store, secret, rotation)
+            self._invoke(store, secret, rotation, terms)
         else:
             raise TargetRefused(
                 f"The rotator that is to {step} the credential is not the secret's any more.",
                 hint="Rotate the secret with that rotator again, or do it by hand and rotate again.",
             )
 
-    def _invoke(self, store: LedgerStore, secret: Secret, rotation: Rotation) -> None:
+    def _invoke(self, store: LedgerStore, secret: Secret, rotation: Rotation, terms: Terms) -> None:
         function, token = secret.rotation_function or "", rotation.token or ""
-        if self._runners.endpoint is None:
-            raise FunctionFailed(
-                f"{function} is not built in, and no Lambda endpoint is configured.",
-                hint="Start the server with --lambda-endpoint, or choose a built-in rotator.",
-            )
         event = {
             "Step": WIRE_STEPS[rotation.step],
             "SecretId": secret.arn,
             "ClientRequestToken": token,
             "RotationToken": str(uuid.uuid4()),
         }
-        self._runners.endpoint.invoke(function, event)
+        local = self._runners.local(function, secret.scope)
+        if local is not None:
+            local.invoke(function, event, known=store.texts, holds=lambda: terms.fence.left() > 0.0)
+        elif self._runners.endpoint is not None:
+            self._runners.endpoint.invoke(function, event)
+        else:
+            raise FunctionFailed(
+                f"{function} is not built in, and no Lambda endpoint is configured.",
+                hint="Start the server with --lambda-endpoint, or choose a built-in rotator.",
+            )
         if rotation.step is Step.FINISH and store.labels(secret.arn).get(CURRENT) != token:
             raise FunctionFailed(f"{function} ended finishSecret without moving {CURRENT} to version {token}.")
 

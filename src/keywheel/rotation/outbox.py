@@ -16,6 +16,7 @@ import structlog
 from keywheel.access.audit import entries
 from keywheel.access.audit.entries import Entry, Identity, Resource
 from keywheel.access.audit.log import AuditLog
+from keywheel.access.principals import ENGINE
 from keywheel.arn import Arn, Scope
 from keywheel.clock import from_epoch
 from keywheel.db.database import Database
@@ -27,7 +28,7 @@ from keywheel.rotation.rows import Note
 _log = structlog.get_logger("keywheel.audit")
 
 _SECONDS, _BATCH = 1.0, 500
-_ENGINE = Identity("AWSService")
+_ENGINE = Identity("AWSService", invoked_by=ENGINE)
 _NAMESPACE = uuid.UUID("6f0e6b0a-7f43-4f4c-9a43-0f5a3a1d9a52")
 
 

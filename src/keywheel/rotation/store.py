@@ -8,7 +8,9 @@ from datetime import datetime
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
 from keywheel.errors import InvalidRequest, ResourceNotFound, SecretMalformed
+from keywheel.rotation import permission
 from keywheel.rotation.engine import Effect
+from keywheel.rotation.known import secret_texts
 from keywheel.rotator import Credential
 from keywheel.secrets import labels as staging
 from keywheel.secrets import passwords
@@ -48,10 +50,16 @@ class LedgerStore:
             return self._secrets.labels(tx, self._find(tx, secret_id))
 
     def get(self, secret_id: str, version: str) -> Credential | None:
-        """The credential of a version."""
+        """The credential of a version.
+
+        Raises:
+            SecretMalformed: it is none, or the key's policy forbids to open it.
+        """
         with self._database.read() as tx:
             secret = self._find(tx, secret_id)
             found = self._secrets.version(tx, secret, version)
+            if found is not None:
+                permission.check(tx, self._secrets.vault.keys, secret, "Decrypt", found.key_arn, version)
             value = None if found is None else self._secrets.open(tx, secret, found)
         if value is None:
             return None
@@ -64,8 +72,20 @@ class LedgerStore:
         with self._database.read() as tx:
             return self._secrets.versions_with_value(tx, self._find(tx, secret_id))
 
+    def texts(self) -> list[str]:
+        """What is secret in this secret and in its superuser's: never to be told."""
+        with self._database.read() as tx:
+            return secret_texts(tx, self._secrets, self._find(tx, self._secret.arn))
+
     def put(self, secret_id: str, version: str, value: Credential) -> None:
-        """Remember to write the pending value with the step's transaction."""
+        """Remember to write the pending value with the step's transaction.
+
+        Raises:
+            KeyForbidden: the policy of the secret's key forbids it.
+        """
+        with self._database.read() as tx:
+            keys, named = self._secrets.vault.keys, self._secret.kms_key_id
+            permission.check(tx, keys, self._secret, "GenerateDataKey", named, version)
         self.written = value
         secret_value = Value.of_text(value.to_json().reveal())
 

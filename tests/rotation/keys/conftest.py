@@ -12,6 +12,8 @@ from keywheel.arn import Scope
 from keywheel.clock import to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
+from keywheel.keys.grant_rows import KeyGrant
+from keywheel.keys.grants import terms
 from keywheel.keys.keyring import Key, Keys
 from keywheel.rotation.keys.aliases import AliasRotations
 from keywheel.rotation.keys.driver import KeyDriver
@@ -70,6 +72,22 @@ class KeyAccount:
         """Every key."""
         with self.database.read() as tx:
             return self.keys.page(tx, SCOPE, most=1000)
+
+    def grant(self, key_id: str, user: str, name: str | None = None) -> KeyGrant:
+        """A grant on a key, to a user."""
+        given, now = terms(f"arn:aws:iam::{SCOPE.account}:user/{user}", ["GenerateMac"]), self.clock.now()
+
+        def work(tx: Tx) -> KeyGrant:
+            key = self.keys.find(tx, SCOPE, key_id, now=now, lock=True)
+            return self.keys.grants.create(tx, key, given, issuer=SCOPE.account, now=now, name=name)
+
+        return self.database.write(work)
+
+    def granted(self, key_id: str) -> list[str]:
+        """To which users a key has grants."""
+        key = self.key(key_id)
+        with self.database.read() as tx:
+            return sorted(grant.grantee.partition("/")[2] for grant in self.keys.grants.page(tx, key, most=1000))
 
     def write(self, deed: Callable[[Tx, Key], object], key_id: str) -> None:
         """Do something to a key."""

@@ -57,12 +57,14 @@ def points_of_a_rotation(account: KeyAccount) -> list[str]:
 
 
 def test_a_crash_at_any_effect_leaves_one_current_key_and_no_orphan(account: KeyAccount) -> None:
-    """And the alias answers all the while."""
+    """And the alias answers all the while, and each grant is there once."""
     points = points_of_a_rotation(account)
     assert {"before keys.draft", "after keys.draft", "after store.write"} <= set(points)
     for number in range(len(points)):
         name = f"alias/k{number}"
         before = account.create(name, "HMAC_256", MAC)
+        account.grant(before.key_id, "ann")
+        account.grant(before.key_id, "ann")
         account.schedule(name, RULES)
         fuse = Fuse()
         driver = fused(account, fuse)
@@ -74,6 +76,7 @@ def test_a_crash_at_any_effect_leaves_one_current_key_and_no_orphan(account: Key
         events = account.events(name)
         assert events.count("KeyCreated") == events.count("KeyRotationSucceeded") == 1, points[number]
         assert account.key(name).key_id != before.key_id
+        assert account.granted(name) == ["ann", "ann"], points[number]
         assert account.key(before.key_id).state == states.PENDING_DELETION
         assert_no_orphan(account)
 

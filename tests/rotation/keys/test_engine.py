@@ -12,7 +12,7 @@ import pytest
 from keywheel.access.audit.log import AuditLog
 from keywheel.clock import from_epoch
 from keywheel.config import Settings
-from keywheel.errors import KeyNotFound
+from keywheel.keys.errors import KeyNotFound
 from keywheel.rotation.keys import journal, redating
 from keywheel.rotation.keys.driver import KeyDriver
 from keywheel.rotation.keys.engine import KeyEngine

@@ -40,15 +40,14 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
         before = {name: _new_key(kms, name) for name in ALIASES}
         left = []
         for wave in range(3):
-            for name in ALIASES[wave::3]:
-                _start(server, name)
-            left.append(_killed(server, wanted=8 * wave + 1, of=8 * (wave + 1)))
+            left.append(_killed_while(server, ALIASES[wave::3], before=8 * wave))
             server.start()
             kms = server.client("kms")
             for name in ALIASES:
                 _use(kms, name)
         assert any(left), "it was never killed in the middle"
-        _wait_for(server, len(ALIASES))
+        with client_of(server) as client:
+            _waited_for(client, len(ALIASES))
         after = {name: kms.describe_key(KeyId=name)["KeyMetadata"]["KeyId"] for name in ALIASES}
         assert not set(after.values()) & set(before.values())
         assert {key["KeyId"] for key in kms.list_keys()["Keys"]} == {*after.values(), *before.values()}
@@ -70,13 +69,8 @@ def _new_key(kms: Any, name: str) -> str:
     return key_id
 
 
-def _start(server: KeywheelServer, name: str) -> None:
-    with client_of(server) as client:
-        client.call("keywheel.StartAliasRotation", AliasName=name)
-
-
-def _killed(server: KeywheelServer, *, wanted: int, of: int) -> int:
-    """Let somebody use an alias until so many have moved, and kill the server then; how many had not moved."""
+def _killed_while(server: KeywheelServer, names: list[str], *, before: int) -> int:
+    """Let aliases rotate while somebody uses one, and kill the server when the first has moved; how many had not."""
     kms, stop, refused = server.client("kms"), threading.Event(), []
 
     def use() -> None:
@@ -91,18 +85,20 @@ def _killed(server: KeywheelServer, *, wanted: int, of: int) -> int:
 
     user = threading.Thread(target=use)
     user.start()
-    done = _wait_for(server, wanted)
-    server.kill()
+    with client_of(server) as client:
+        for name in names:
+            client.call("keywheel.StartAliasRotation", AliasName=name)
+        done = _waited_for(client, before + 1)
+        server.kill()
     stop.set()
     user.join()
     assert refused == []
-    return of - done
+    return before + len(names) - done
 
 
-def _wait_for(server: KeywheelServer, wanted: int) -> int:
+def _waited_for(client: Client, wanted: int) -> int:
     end = time.monotonic() + _PATIENCE
-    with client_of(server) as client:
-        while (done := succeeded(client)) < wanted:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+    while (done := succeeded(client)) < wanted:
+        assert time.monotonic() < end
+        time.sleep(0.01)
     return done

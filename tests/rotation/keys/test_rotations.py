@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keywheel.clock import from_epoch
-from keywheel.errors import KeyDisabled, KeyInvalidSignature, KeyInvalidState, KeyNotFound
 from keywheel.keys import states
+from keywheel.keys.errors import KeyDisabled, KeyInvalidSignature, KeyInvalidState, KeyNotFound
 from keywheel.keys.imports import Import
 from keywheel.rotation.keys.formers import Held, Stage
 from keywheel.rotation.keys.machine import Step
@@ -76,6 +76,24 @@ def test_every_kind_of_key_can_be_rotated(account: KeyAccount, spec: str, usage:
     assert account.policy(after.key_id) == POLICY
     assert account.events("alias/a/b") == ["KeyRotationStarted", "KeyCreated", "KeyTested", "KeyRotationSucceeded"]
     assert account.key(before.key_id).enabled
+
+
+def test_the_new_key_has_the_grants_of_the_former_one(account: KeyAccount) -> None:
+    """As they stand when the alias moves, whatever happened since they were copied first."""
+    before = account.create("alias/k", "HMAC_256", MAC)
+    account.schedule("alias/k", Rules(lead=7 * DAY))
+    ended = account.grant(before.key_id, "ann", name="n")
+    account.grant(before.key_id, "bob")
+    account.rotate("alias/k")
+    after = account.entry("alias/k").rotation.new_key or ""
+    assert account.granted(after) == account.granted(before.key_id) == ["ann", "bob"]
+    account.write(lambda tx, key: account.keys.grants.delete(tx, key, ended.grant_id), before.key_id)
+    account.grant(before.key_id, "eve")
+    account.grant(after, "own")
+    account.pass_days(7)
+    assert account.key("alias/k").key_id == after
+    assert account.granted(after) == ["bob", "eve", "own"]
+    assert account.granted(before.key_id) == ["bob", "eve"]
 
 
 def test_each_stage_of_the_way_out_comes_in_its_time(account: KeyAccount) -> None:

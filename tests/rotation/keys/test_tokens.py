@@ -11,8 +11,8 @@ import pytest
 
 from keywheel.db.database import Database
 from keywheel.keys import states
-from keywheel.keys.custom_keys import CustomKeys
-from keywheel.keys.custom_states import CLOUDHSM, Definition
+from keywheel.keys.custom.keys import CustomKeys
+from keywheel.keys.custom.states import CLOUDHSM, Definition
 from keywheel.keys.keyring import Keys
 from keywheel.keys.stores.backends import Backends, TokenPlace
 from keywheel.rotation.keys.driver import KeyDriver

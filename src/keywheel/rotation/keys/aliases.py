@@ -8,8 +8,9 @@ from datetime import datetime
 from keywheel.arn import Scope
 from keywheel.clock import to_epoch
 from keywheel.db.statement import Tx
-from keywheel.errors import KeyNotFound, ValidationFailed
+from keywheel.errors import ValidationFailed
 from keywheel.keys import jwk
+from keywheel.keys.errors import KeyNotFound
 from keywheel.keys.keyring import Key, Keys
 from keywheel.rotation.keys import former_rows, journal, rows
 from keywheel.rotation.keys.driver import begun, planned

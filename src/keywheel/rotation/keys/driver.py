@@ -18,8 +18,9 @@ import structlog
 from keywheel.clock import Clock, from_epoch, to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import BrokenInvariant, CallerError, Fenced, KeyNotFound, KeyStoreError
+from keywheel.errors import BrokenInvariant, CallerError, Fenced, KeyStoreError
 from keywheel.keys import identifiers
+from keywheel.keys.errors import KeyNotFound
 from keywheel.keys.keyring import Key, Keys
 from keywheel.rotation.keys import former_rows, formers, machine, rows
 from keywheel.rotation.keys.former_rows import FormerEntry

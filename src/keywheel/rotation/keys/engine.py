@@ -15,7 +15,7 @@ import structlog
 from keywheel.clock import Clock, to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.keys.custom_keys import CustomKeys
+from keywheel.keys.custom.keys import CustomKeys
 from keywheel.keys.keyring import Key, Keys
 from keywheel.rotation.keys import journal
 from keywheel.rotation.keys.driver import LEASE, KeyDriver

@@ -11,9 +11,10 @@ from datetime import datetime
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import Conflict, KeyInvalidState, KeyNotFound, KeyStoreError
+from keywheel.errors import KeyStoreError
 from keywheel.keys import states, trial
-from keywheel.keys.custom_keys import CustomKeys
+from keywheel.keys.custom.keys import CustomKeys
+from keywheel.keys.errors import Conflict, KeyInvalidState, KeyNotFound
 from keywheel.keys.keyring import Draft, Key, Keys
 from keywheel.keys.lifecycle import SHORTEST_WINDOW
 from keywheel.keys.specs import ENCRYPT
@@ -128,7 +129,7 @@ class KeySteps:
             key = lifecycle.tag(tx, key, list(source.tags.items()))
         if source.rotation_period is not None and source.rotation_period != key.rotation_period:
             key = self._keys.rotation.enable(tx, key, source.rotation_period, now, shortest=1)
-        return key
+        return self._keys.grants.copy(tx, source, key, now)
 
     def prove(self, tx: Tx, entry: Entry, now: datetime) -> None:
         """Have the new key do what it is for. Changes nothing.
