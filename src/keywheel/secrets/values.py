@@ -14,16 +14,15 @@ from keywheel.arn import Scope, SecretRef, parse_secret_id
 from keywheel.clock import epoch_day
 from keywheel.db.statement import Row, Tx
 from keywheel.errors import (
+    DecryptionFailure,
     EncryptionFailure,
-    InvalidKeyUsage,
     InvalidParameter,
     InvalidRequest,
-    KeyDisabled,
-    KeyInvalidState,
     KeywheelError,
     ResourceNotFound,
 )
 from keywheel.keys import ciphertext, envelope
+from keywheel.keys.errors import InvalidKeyUsage, KeyDisabled, KeyInvalidState, KeyNotFound
 from keywheel.keys.keyring import DEFAULT_ALIAS, Key, Keys
 from keywheel.secrets import rows
 from keywheel.secrets.rows import Secret, Version
@@ -88,8 +87,12 @@ def named_key(scope: Scope, kms_key_id: str | None) -> str | None:
     return None if kms_key_id in default else kms_key_id
 
 
+def _pairs(arn: str, version_id: str) -> dict[str, str]:
+    return {"SecretARN": arn, "SecretVersionId": version_id}
+
+
 def _context(arn: str, version_id: str) -> bytes:
-    return ciphertext.context_bytes({"SecretARN": arn, "SecretVersionId": version_id})
+    return ciphertext.context_bytes(_pairs(arn, version_id))
 
 
 def _cannot_encrypt(error: KeywheelError) -> EncryptionFailure:
@@ -104,6 +107,11 @@ class Vault:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
+
+    @property
+    def keys(self) -> Keys:
+        """What it seals and opens with."""
+        return self._keys
 
     def seal(self, tx: Tx, secret: Secret, version_id: str, value: Value, now: datetime) -> Sealed:
         """`value` under a new data key of the secret's key.
@@ -133,6 +141,36 @@ class Vault:
             return self._keys.resolve(tx, scope, named), True
         except (ResourceNotFound, InvalidParameter) as error:
             raise _cannot_encrypt(error) from None
+
+    def present_key(self, tx: Tx, scope: Scope, kms_key_id: str | None, now: datetime) -> tuple[Key, bool] | None:
+        """As `key`, without making the default key: None as long as it was not needed.
+
+        Raises:
+            EncryptionFailure: there is no such key.
+        """
+        if named_key(scope, kms_key_id) is not None:
+            return self.key(tx, scope, kms_key_id, now)
+        try:
+            return self._keys.find(tx, scope, DEFAULT_ALIAS, now=now, aliases=True), False
+        except KeyNotFound:
+            return None
+
+    def wrap_again(self, tx: Tx, arn: str, version_id: str, data_key: bytes, sealed: bytes, key: Key) -> bytes:
+        """The data key of a version, wrapped by the current backing key of `key`: the value was opened with it.
+
+        Raises:
+            DecryptionFailure: the version does not open, before or afterwards.
+            CallerError: `key` cannot be used.
+            KeyStoreError: a key store is away.
+        """
+        context, region = _context(arn, version_id), arn.split(":", 4)[3]
+        before = self._keys.decrypt(tx, data_key, context, region=region)
+        value = Sensitive(envelope.unseal(sealed, before, context))
+        wrapped = self._keys.ciphers.encrypt(tx, key, before, _pairs(arn, version_id))
+        after = self._keys.decrypt(tx, wrapped, context, region=region)
+        if Sensitive(envelope.unseal(sealed, after, context)) != value:
+            raise DecryptionFailure("The value does not open as it did before.")
+        return wrapped
 
     def open(self, tx: Tx, arn: str, version: Version) -> Value | None:
         """The value of `version` of the secret `arn`; None as long as it has none."""
