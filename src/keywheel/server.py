@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import ssl
 import sys
@@ -40,11 +41,14 @@ from keywheel.db.database import Database, open_database
 from keywheel.db.schema import migrate
 from keywheel.errors import ConfigurationError
 from keywheel.functions.invoke import LambdaCredentials, LambdaEndpoint
+from keywheel.functions.local import LocalFunctions, Site
 from keywheel.keys.keyring import Keys
+from keywheel.keys.root.ring import RootRing
+from keywheel.keys.root.source import RootSource
+from keywheel.keys.root.watch import RootWatch
 from keywheel.keys.signing import signing_key
 from keywheel.keys.stores.backends import Backends, ProxyPlace, TokenPlace
 from keywheel.keys.stores.xks import Credential, Headers
-from keywheel.keys.unseal import load_root_key
 from keywheel.processes import Child, on_terminate, supervise
 from keywheel.rotation.engine import Rotations
 from keywheel.rotation.keys.aliases import AliasRotations
@@ -131,16 +135,20 @@ class House:
 
 def build(
     settings: Settings,
-    root: Sensitive[bytes],
+    root: Sensitive[bytes] | RootRing,
     *,
     clock: Clock | None = None,
     around: Callable[[Database], Database] | None = None,
     runners: Runners | None = None,
+    address: str | None = None,
 ) -> House:
     """Open the store and build the rooms. `around` and `runners` are where tests put their fuses.
 
+    `address` is where the API is reached by the rotation functions that this process runs.
+
     Raises:
-        ConfigurationError, KeyStoreError: the store cannot be opened, or the root key is not its own.
+        ConfigurationError, KeyStoreError: the store cannot be opened, the root key is not its own, or a name of a
+            function is taken.
     """
     own = clock or SystemClock()  # signatures are dated by callers, who know nothing of the store
     database = open_database(settings.database_url)
@@ -153,7 +161,7 @@ def build(
     except Exception:
         database.close()
         raise
-    secrets = Secrets(keys)
+    secrets, sessions = Secrets(keys), Sessions(keys)
     rooms = Rooms(
         database=database,
         clock=clock,
@@ -163,7 +171,8 @@ def build(
         replicas=Replicas(secrets),
         rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
         key_rotations=AliasRotations(keys),
-        runners=runners or Runners(_endpoint(settings, own)),
+        runners=runners
+        or Runners(_endpoint(settings, own), local=_functions(settings, database, sessions, own, address)),
         sign=lambda message: database.write(lambda tx: signing_key(tx, keys)).sign(message),
     )
     access_keys = AccessKeys(keys)
@@ -171,7 +180,7 @@ def build(
         rooms,
         keys,
         access_keys,
-        Door(database, access_keys, own, Sessions(keys), secure=settings.tls_cert is not None),
+        Door(database, access_keys, own, sessions, secure=settings.tls_cert is not None),
         settings,
     )
 
@@ -200,8 +209,8 @@ def open_audit(settings: Settings, database: Database, keys: Keys, process: str)
     return AuditLog(stream, SystemClock(), every=seconds, durable=settings.audit_sync, publish=publish)
 
 
-def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
-    """Run until SIGTERM or SIGINT; the exit code.
+def serve(settings: Settings, ask: Callable[[str], Sensitive[str]]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `ask` gives a passphrase or PIN that is in no file.
 
     Raises:
         ConfigurationError, KeyStoreError: it cannot start as it was told to.
@@ -212,9 +221,10 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
         RegistrationFile(settings.xks_path)
     os.umask(0o077)
     log_to_stderr(settings.log_level)
-    root = load_root_key(settings.root_key_path, passphrase)
+    root = RootSource.of(settings, ask).ring()
     migrate(settings.database_url)
     house = build(settings, root)  # a wrong root key, an unreachable store or a full disk is said here, once
+    house.rooms.runners.check()
     lock = None if settings.role == "api" else engine_lock(settings)
     house.audit("start").close()
     house.close()
@@ -227,7 +237,8 @@ def serve(settings: Settings, passphrase: Callable[[], Sensitive[str]]) -> int:
         ]
     if lock is not None:
         name = lock.read()
-        children.append(Child("engine", lambda: _run_engine(settings, root, name)))
+        address = settings.functions_endpoint or _own_address(settings, listener)
+        children.append(Child("engine", lambda: _run_engine(settings, root, name, address)))
     return supervise(children, ready=lambda: _announce(settings, listener))
 
 
@@ -302,7 +313,7 @@ def log_to_stderr(level: str) -> None:
     )
 
 
-def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket, process: str) -> None:
+def _run_api(settings: Settings, root: RootRing, listener: socket.socket, process: str) -> None:
     house = build(settings, root)
     audit = house.audit(process)
     app = house.app(audit)
@@ -328,21 +339,23 @@ def _run_api(settings: Settings, root: Sensitive[bytes], listener: socket.socket
     # again when it has ended must not end us before the store is closed.
     on_terminate(lambda: setattr(server, "should_exit", True))
     try:
-        server.run(sockets=[listener])
+        with RootWatch(house.rooms.database, house.keys, process):
+            server.run(sockets=[listener])
     finally:
         app.close()
         audit.close()
         house.close()
 
 
-def _run_engine(settings: Settings, root: Sensitive[bytes], name: str) -> None:
-    house = build(settings, root)
+def _run_engine(settings: Settings, root: RootRing, name: str, address: str | None) -> None:
+    shutil.rmtree(_scratch(settings), ignore_errors=True)  # what functions left that a crash cut off
+    house = build(settings, root, address=address)
     audit = house.audit("engine")
     outbox = Outbox(house.rooms.database, audit)
     engine = house.engine(name)
     on_terminate(engine.stop)
     try:
-        with outbox:
+        with RootWatch(house.rooms.database, house.keys, "engine"), outbox:
             engine.run()
     finally:
         audit.close()
@@ -384,10 +397,43 @@ def _announce(settings: Settings, listener: socket.socket | None) -> None:
     if listener is None:
         log.info("server.started", role=settings.role, data=settings.data)
         return
-    host, port = listener.getsockname()[:2]
-    scheme = "http" if settings.tls_cert is None else "https"
-    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    log.info("server.started", role=settings.role, data=settings.data, url=url)
+    log.info("server.started", role=settings.role, data=settings.data, url=_url(settings, listener))
+
+
+def _url(settings: Settings, listener: socket.socket, host: str | None = None) -> str:
+    own, port = listener.getsockname()[:2]
+    scheme, host = "http" if settings.tls_cert is None else "https", host or own
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _own_address(settings: Settings, listener: socket.socket | None) -> str | None:
+    """Where this machine reaches this server."""
+    if listener is None:
+        return None
+    host = listener.getsockname()[0]
+    return _url(settings, listener, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host))  # noqa: S104 - it is replaced
+
+
+def _scratch(settings: Settings) -> Path:
+    return settings.directory.absolute() / "functions"
+
+
+def _private(settings: Settings) -> tuple[str, ...]:
+    """What a rotation function must not see, although it may run as the server's own user."""
+    named = (settings.passphrase_file, settings.tls_key, settings.lambda_credentials)
+    paths = [settings.directory, settings.root_key_path, settings.xks_path, *(Path(file) for file in named if file)]
+    return tuple(str(path.absolute()) for path in paths)
+
+
+def _functions(
+    settings: Settings, database: Database, sessions: Sessions, clock: Clock, address: str | None
+) -> LocalFunctions | None:
+    """The functions of the settings; where only the API is served, they are known by their names alone."""
+    if not settings.functions:
+        return None
+    site = None if address is None else Site(address, _scratch(settings), _private(settings))
+    here = settings.role != "api"
+    return LocalFunctions(settings.functions, database, sessions, clock, site, here=here)
 
 
 def _backends(settings: Settings, clock: Clock) -> Backends:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from keywheel import errors
 from keywheel.api import wire
 from keywheel.api.secretsmanager import shapes
+from keywheel.keys import errors as kms_errors
 
 
 def body(**members: Any) -> bytes:
@@ -392,9 +393,9 @@ def test_an_error_becomes_a_body(error: Exception, expected: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (errors.KeyNotFound("no such"), {"__type": "NotFoundException", "message": "no such"}),
+        (kms_errors.KeyNotFound("no such"), {"__type": "NotFoundException", "message": "no such"}),
         (errors.LimitExceeded("too many"), {"__type": "LimitExceededException", "message": "too many"}),
-        (errors.InvalidCiphertext(), {"__type": "InvalidCiphertextException", "message": ""}),
+        (kms_errors.InvalidCiphertext(), {"__type": "InvalidCiphertextException", "message": ""}),
         (errors.AccessDenied("not you"), {"__type": "AccessDeniedException", "message": "not you"}),
         (errors.KeyStoreError("locked"), {"__type": "KMSInternalException", "message": "locked"}),
         (ValueError("S3cr3t"), {"__type": "KMSInternalException", "message": "An error occurred on the server side."}),

@@ -33,7 +33,7 @@ from keywheel.access.access_keys import Role, new_access_key
 from keywheel.arn import Scope
 from keywheel.config import load_settings
 from keywheel.credentials import read_credentials
-from keywheel.keys.unseal import load_root_key
+from keywheel.keys.root.unseal import load_root_key
 from keywheel.sensitive import Sensitive
 from keywheel.server import House, build
 from tests.support.keywheel_server import ACCOUNT, REGION, KeywheelServer

@@ -25,26 +25,29 @@ MODEL = (
     .meta.service_model
 )
 OPERATIONS: list[str] = sorted(MODEL.operation_names)
-UNSUPPORTED = {
-    *("CreateGrant", "ListGrants", "ListRetirableGrants", "RetireGrant", "RevokeGrant"),
-    *("ReplicateKey", "UpdatePrimaryRegion"),
-}
+UNSUPPORTED: set[str] = set()
 READS = ("Describe", "Get", "List")
-# What no answer holds where there are no multi-Region keys, enclaves and, in this life, custom key stores.
+SOMEBODY = f"arn:aws:iam::{ACCOUNT}:user/somebody"
+# What no answer holds where there are no enclaves and, in this life, custom key stores; and what a new key has not.
 NEVER_ANSWERED = {
     *(
-        f"{operation}.KeyMetadata.{member}"
-        for operation in ("CreateKey", "DescribeKey")
-        for member in ("CustomKeyStoreId", "CloudHsmClusterId", "XksKeyConfiguration", "MultiRegionConfiguration",
-                       "PendingDeletionWindowInDays")
+        f"{metadata}.{member}"
+        for metadata in ("CreateKey.KeyMetadata", "DescribeKey.KeyMetadata", "ReplicateKey.ReplicaKeyMetadata")
+        for member in ("CustomKeyStoreId", "CloudHsmClusterId", "XksKeyConfiguration")
     ),
-    *(f"CreateKey.KeyMetadata.{member}" for member in ("DeletionDate", "ValidTo", "ExpirationModel")),
+    *(
+        f"{metadata}.{member}"
+        for metadata in ("CreateKey.KeyMetadata", "ReplicateKey.ReplicaKeyMetadata")
+        for member in ("DeletionDate", "PendingDeletionWindowInDays", "ValidTo", "ExpirationModel")
+    ),
+    *(f"CreateKey.KeyMetadata.MultiRegionConfiguration.ReplicaKeys.{member}" for member in ("Arn", "Region")),
     *(f"{operation}.CiphertextForRecipient" for operation in OPERATIONS),
     *("CreateCustomKeyStore", "DescribeCustomKeyStores"),
     "GetKeyLastUsage.KeyLastUsage.CloudTrailEventId",
     "GetKeyLastUsage.KeyLastUsage.KmsRequestId",
     "GetKeyRotationStatus.OnDemandRotationStartDate",  # it is over when it is answered
     "ListKeyPolicies.NextMarker",  # there is one policy
+    "ListRetirableGrants.Grants.RetiringServicePrincipal",  # only a service may list these
 }  # fmt: skip
 
 
@@ -198,20 +201,22 @@ def test_every_operation_is_served_or_says_that_it_is_not(server: Server, operat
 
 @pytest.fixture(scope="session")
 def reader(server: Server) -> Any:
-    """A read-only access key, and a key with an alias and a ciphertext."""
+    """A read-only access key, and a key with an alias, a ciphertext and a grant."""
     kms = server.client(service="kms")
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/readers", TargetKeyId=key_id)
     blob = base64.b64encode(kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]).decode()
-    return server.access_key(Role.READ_ONLY, user="reader"), key_id, blob
+    grant = kms.create_grant(KeyId=key_id, GranteePrincipal=SOMEBODY, Operations=["Decrypt"])["GrantId"]
+    return server.access_key(Role.READ_ONLY, user="reader"), key_id, blob, grant
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in UNSUPPORTED])
 def test_who_only_reads_changes_and_uses_no_key(server: Server, reader: Any, operation: str) -> None:
     """AccessDeniedException names the caller, the action and the resource, whatever the operation."""
-    pair, key_id, blob = reader
+    pair, key_id, blob, grant = reader
     members = valid(MODEL.operation_model(operation).input_shape)
     known = {"KeyId": key_id, "TargetKeyId": key_id, "AliasName": "alias/readers", "DestinationKeyId": key_id}
+    known |= {"GrantId": grant, "GranteePrincipal": SOMEBODY, "RetiringPrincipal": SOMEBODY}
     takes = MODEL.operation_model(operation).input_shape.members
     members |= {name: value for name, value in known.items() if name in takes}
     members |= {"CiphertextBlob": blob} if "CiphertextBlob" in takes else {}
@@ -270,6 +275,8 @@ def test_every_answer_is_of_its_shape_and_every_member_is_used(server: Server, t
     symmetric = _symmetric(call)
     _pairs(call)
     _imported(call, tmp_path)
+    _grants(call, symmetric)
+    _regional(call)
     _endings(call, symmetric)
     everything = {
         member
@@ -352,6 +359,45 @@ def _imported(call: Recorder, directory: Path) -> None:
     call("RotateKeyOnDemand", KeyId=key)
     call("DescribeKey", KeyId=key)
     call("DeleteImportedKeyMaterial", KeyId=key)
+
+
+def _grants(call: Recorder, key: str) -> None:
+    service = "lambda.amazonaws.com"
+    context = {"EncryptionContextEquals": {"a": "1"}, "EncryptionContextSubset": {"a": "1"}}
+    source = {"SourceArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"}
+    this = {"KeyId": key, "Operations": ["Decrypt"]}
+    person = {"GranteePrincipal": SOMEBODY, "RetiringPrincipal": SOMEBODY}
+    first = call("CreateGrant", **this, **person, Name="n", Constraints=context)
+    second = call("CreateGrant", **this, **person, Constraints=source)
+    services = {"GranteeServicePrincipal": service, "RetiringServicePrincipal": service}
+    call("CreateGrant", **this, **services, Constraints=source)
+    mixed = {"GranteeServicePrincipal": service, "RetiringPrincipal": SOMEBODY}
+    third = call("CreateGrant", **this, **mixed, Constraints=source)
+    call("ListGrants", KeyId=key)
+    call("ListGrants", KeyId=key, Limit=1)
+    call("ListRetirableGrants", RetiringPrincipal=SOMEBODY)
+    call("ListRetirableGrants", RetiringPrincipal=SOMEBODY, Limit=1)
+    call("RetireGrant", GrantToken=first["GrantToken"])
+    call("RetireGrant", KeyId=key, GrantId=second["GrantId"])
+    call("RevokeGrant", KeyId=key, GrantId=third["GrantId"])
+
+
+def _regional(call: Recorder) -> None:
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"},
+        {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"},
+        {"KeySpec": "ECC_NIST_P256", "KeyUsage": "KEY_AGREEMENT"},
+        {"KeySpec": "ML_KEM_768", "KeyUsage": "ENCAPSULATE_DECAPSULATE"},
+    ]
+    keys = [call.key(MultiRegion=True, **kind) for kind in kinds]
+    region = fresh_region()
+    for key in keys:
+        call("ReplicateKey", KeyId=key, ReplicaRegion=region, Tags=[{"TagKey": "a", "TagValue": "b"}])
+    call("UpdatePrimaryRegion", KeyId=keys[0], PrimaryRegion=region)
+    call("ScheduleKeyDeletion", KeyId=keys[1], PendingWindowInDays=7)
+    for key in keys:
+        call("DescribeKey", KeyId=key)
 
 
 def _endings(call: Recorder, key: str) -> None:

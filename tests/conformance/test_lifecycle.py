@@ -187,7 +187,7 @@ def test_a_secret_id_that_names_nothing_is_not_found(api: Any, secret_id: str) -
 
 
 def test_accounts_and_regions_are_partitions(server: Server, api: Any, name: str, region: str) -> None:
-    """The same name may stand in each, and none is seen from another, not even by its ARN."""
+    """The same name may stand in each, and none is seen from another, not even by its ARN: nor whether it is there."""
     there = server.client(region)
     other = server.client("us-east-1", server.access_key(Role.ADMINISTRATOR, account="999999999999"))
     arns = [client.create_secret(Name=name, SecretString="v")["ARN"] for client in (api, there, other)]
@@ -196,9 +196,11 @@ def test_accounts_and_regions_are_partitions(server: Server, api: Any, name: str
     for client, own in zip((api, there, other), arns, strict=True):
         assert own == client.describe_secret(SecretId=name)["ARN"]
         for arn in set(arns) - {own}:
-            assert refusal(client.get_secret_value, SecretId=arn) == NOT_FOUND
-            assert refusal(client.delete_secret, SecretId=arn) == NOT_FOUND
-            assert refusal(client.describe_secret, SecretId=arn[:-7]) == NOT_FOUND
+            (where, who), (home, account) = arn.split(":")[3:5], own.split(":")[3:5]
+            expected = "AccessDeniedException" if where == home and who != account else NOT_FOUND[0]
+            for secret_id in (arn, arn[:-7], arn.replace("secret:", "secret:no-")):
+                for ask in (client.get_secret_value, client.delete_secret, client.describe_secret):
+                    assert refusal(ask, SecretId=secret_id)[0] == expected
     assert [name] == [entry["Name"] for entry in there.list_secrets()["SecretList"]]
 
 

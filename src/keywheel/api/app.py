@@ -25,6 +25,7 @@ from keywheel.access.door import Door, authorize
 from keywheel.access.sigv4 import Request
 from keywheel.api import key_sets, wire
 from keywheel.api.audited import Call, entry_of
+from keywheel.api.key_sets import KeySet
 from keywheel.api.operations import TABLE, Operation, operation_of_form, resource_of
 from keywheel.api.rooms import Rooms
 from keywheel.api.secretsmanager.finding import admit, member_facts
@@ -88,6 +89,7 @@ class App:
         self._inline = rooms.database.inline_reads
         self._waits = audit is not None and audit.waits
         self._writer = rooms.database.writer or self._threads
+        self._key_sets: dict[str, tuple[float, asyncio.Future[KeySet | None]]] = {}
         # Ids of requests look like UUIDs; those of one process differ in the last part, which counts.
         self._ids = map(f"{str(uuid.uuid4())[:24]}{{:012x}}".format, itertools.count(uuid.uuid4().node))
 
@@ -121,7 +123,7 @@ class App:
     def at_once(self, headers: Headers, body: bytes, client: str | None) -> tuple[int, Headers, bytes] | None:
         """The answer to `POST /` where it takes no more than a look into a local file; None for everything else."""
         operation = _operation(headers, body)
-        if operation is None or not operation.quick or not self._inline or self._waits or len(body) > _LARGE:
+        if operation is None or not self._inline or self._waits or len(body) > _LARGE or not operation.is_quick(body):
             return None
         if operation.late and self._rooms.keys.custom.in_use:  # the key may be behind a network
             return None
@@ -248,9 +250,8 @@ class App:
 
     async def _key_set(self, scope: MutableMapping[str, Any], send: Send) -> None:
         known = [value for name, value in scope["headers"] if name == b"if-none-match"]
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._threads, key_sets.answer, self._rooms, scope["path"], known)
+            found = key_sets.answer(await self._known_key_set(scope["path"]), known)
         except Exception as error:  # noqa: BLE001 - the store is away, say: whoever verifies keeps what he has
             _log.error("api.key-set", error=type(error).__name__)
             await _plain(send, 503, _NOT_READY)
@@ -258,6 +259,19 @@ class App:
         status, headers, body = found
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
+
+    async def _known_key_set(self, path: str) -> KeySet | None:
+        """The key set at `path`, looked up once in a while for all who ask. What is not there is looked for anew."""
+        if not key_sets.is_path(path):
+            return None
+        loop = asyncio.get_running_loop()
+        since, found = self._key_sets.get(path, (0.0, None))
+        if found is None or loop.time() - since >= key_sets.KEPT_SECONDS or _has_failed(found):
+            if len(self._key_sets) >= key_sets.MOST_KEPT:
+                self._key_sets.clear()
+            found = loop.run_in_executor(self._threads, key_sets.look_up, self._rooms, path)
+            self._key_sets[path] = loop.time(), found
+        return await asyncio.shield(found)  # others may wait for it, too
 
     def _is_ready(self) -> bool:
         try:
@@ -268,6 +282,12 @@ class App:
         except Exception:  # noqa: BLE001 - any reason at all means: not ready
             return False
         return True
+
+
+def _has_failed(looked_up: asyncio.Future[KeySet | None]) -> bool:
+    if not looked_up.done():
+        return False
+    return looked_up.cancelled() or looked_up.exception() is not None or looked_up.result() is None
 
 
 def _operation(headers: Headers, body: bytes) -> Operation | None:

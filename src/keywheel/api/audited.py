@@ -12,6 +12,7 @@ from keywheel.access.audit.entries import Entry, Identity, Resource
 from keywheel.access.door import Caller
 from keywheel.access.sigv4 import Request
 from keywheel.api.operations import Operation
+from keywheel.keys.grants import Named, told_by
 
 _READ_ONLY = (
     *("Describe", "Get", "List", "BatchGet", "Validate", "Explain"),
@@ -46,6 +47,7 @@ def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> En
     """What the ledger says of a call that is about to be answered."""
     caller, operation = call.caller, call.operation
     service, name = ("keywheel", "UnknownOperation") if operation is None else operation.action.split(":")
+    retired = None if answer[2] is not None else _by_token(call)
     return Entry(
         event_version=entries.VERSION,
         event_time=time,
@@ -63,7 +65,8 @@ def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> En
         error_message=None if call.message is None else _without_values(call.message),
         request_parameters=entries.parameters(call.members),
         response_elements=None if answer[2] is not None else entries.elements(call.result),
-        resources=_keys(call) if service == "kms" else None,
+        resources=_keys(call, retired) if service == "kms" else None,
+        additional_event_data=None if retired is None else {"grantId": retired.grant_id},
         recipient_account_id=None if caller is None else caller.scope.account,
     )
 
@@ -77,12 +80,20 @@ def _without_values(message: str) -> str:
     return _QUOTED.sub("Value at '", message)[:_LONGEST_MESSAGE]
 
 
-def _keys(call: Call) -> list[Resource] | None:
+def _by_token(call: Call) -> Named | None:
+    """The grant that was retired by a token, which no entry holds."""
+    token = getattr(call.members, "grant_token", None)
+    return None if token is None else told_by(token)
+
+
+def _keys(call: Call, retired: Named | None) -> list[Resource] | None:
     """The keys that a call was about: those of its answer, else those that its request names without an alias."""
     if call.caller is None:
         return None
     made = getattr(call.result, "key_metadata", None)
     found = _named(call.result) or _named(made) or _named(call.members)
+    if retired is not None:
+        found = [retired.scope.arn("kms", f"key/{retired.key_id}")]
     arns = dict.fromkeys(key_id if ":" in key_id else call.caller.scope.arn("kms", f"key/{key_id}") for key_id in found)
     return [Resource(arn, arn.split(":")[4], "AWS::KMS::Key") for arn in arns if _KEY_ARN.fullmatch(arn)] or None
 

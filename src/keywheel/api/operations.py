@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from keywheel.access.door import Caller
-from keywheel.api import alias_rotations, clock, diagnosis, evidence, key_enforcement, status
-from keywheel.api.kms import aliases, ciphers, imports, keys, signatures, stores
+from keywheel.api import alias_rotations, clock, diagnosis, evidence, key_enforcement, reencryption, status
+from keywheel.api.kms import aliases, ciphers, grants, imports, keys, regions, signatures, stores
 from keywheel.api.kms import policies as key_policies
 from keywheel.api.kms import rotation as key_rotation
 from keywheel.api.kms.shapes import OPERATIONS as KMS_SHAPES
@@ -19,7 +20,7 @@ from keywheel.api.secretsmanager import policies, replication, rotation, secrets
 from keywheel.api.secretsmanager.shapes import OPERATIONS as SHAPES
 from keywheel.api.sts import query, sessions
 from keywheel.api.wire import KMS, SECRETS_MANAGER, STS, Service
-from keywheel.errors import UnknownOperation, UnsupportedOperation, ValidationFailed
+from keywheel.errors import UnknownOperation, ValidationFailed
 
 Handler = Callable[[Rooms, Caller, Any], Struct | None]
 
@@ -30,7 +31,7 @@ class Operation:
 
     `quick`: it does no more than a look-up, so it may run on the event loop. `writes`: it changes the store and waits
     for nothing else, so it may run on the thread that writes. `late`: its handler authorizes it, when it has found the
-    secret or key that it is about.
+    secret or key that it is about. `slow`: what in a body says that this request is not quick.
     """
 
     request: type[Struct]
@@ -40,6 +41,11 @@ class Operation:
     quick: bool = False
     writes: bool = False
     late: bool = False
+    slow: re.Pattern[bytes] | None = None
+
+    def is_quick(self, body: bytes) -> bool:
+        """Whether the request with this body may run on the event loop."""
+        return self.quick and (self.slow is None or self.slow.search(body) is None)
 
 
 _SECRETS_MANAGER: dict[str, Handler] = {
@@ -70,24 +76,12 @@ _SECRETS_MANAGER: dict[str, Handler] = {
     "UpdateSecretVersionStage": values.update_secret_version_stage,
     "ValidateResourcePolicy": policies.validate_resource_policy,
 }
-
-
-def _not_built(what: str) -> Handler:
-    def refuse(rooms: Rooms, caller: Caller, request: Any) -> None:
-        del rooms, caller, request
-        raise UnsupportedOperation(f"{what} are not supported.")
-
-    return refuse
-
-
-_GRANTS = _not_built("Grants")
-_REGIONS = _not_built("Multi-Region keys")
 _KMS: dict[str, Handler] = {
     "CancelKeyDeletion": keys.cancel_key_deletion,
     "ConnectCustomKeyStore": stores.connect_custom_key_store,
     "CreateAlias": aliases.create_alias,
     "CreateCustomKeyStore": stores.create_custom_key_store,
-    "CreateGrant": _GRANTS,
+    "CreateGrant": grants.create_grant,
     "CreateKey": keys.create_key,
     "Decapsulate": signatures.decapsulate,
     "Decrypt": ciphers.decrypt,
@@ -117,17 +111,17 @@ _KMS: dict[str, Handler] = {
     "GetPublicKey": signatures.get_public_key,
     "ImportKeyMaterial": imports.import_key_material,
     "ListAliases": aliases.list_aliases,
-    "ListGrants": _GRANTS,
+    "ListGrants": grants.list_grants,
     "ListKeyPolicies": key_policies.list_key_policies,
     "ListKeyRotations": key_rotation.list_key_rotations,
     "ListKeys": keys.list_keys,
     "ListResourceTags": keys.list_resource_tags,
-    "ListRetirableGrants": _GRANTS,
+    "ListRetirableGrants": grants.list_retirable_grants,
     "PutKeyPolicy": key_policies.put_key_policy,
     "ReEncrypt": ciphers.re_encrypt,
-    "ReplicateKey": _REGIONS,
-    "RetireGrant": _GRANTS,
-    "RevokeGrant": _GRANTS,
+    "ReplicateKey": keys.replicate_key,
+    "RetireGrant": grants.retire_grant,
+    "RevokeGrant": grants.revoke_grant,
     "RotateKeyOnDemand": key_rotation.rotate_key_on_demand,
     "ScheduleKeyDeletion": keys.schedule_key_deletion,
     "Sign": signatures.sign,
@@ -136,7 +130,7 @@ _KMS: dict[str, Handler] = {
     "UpdateAlias": aliases.update_alias,
     "UpdateCustomKeyStore": stores.update_custom_key_store,
     "UpdateKeyDescription": keys.update_key_description,
-    "UpdatePrimaryRegion": _REGIONS,
+    "UpdatePrimaryRegion": regions.update_primary_region,
     "Verify": signatures.verify,
     "VerifyMac": signatures.verify_mac,
 }
@@ -156,6 +150,7 @@ _OF_KEYS: dict[str, tuple[type[Struct], Handler]] = {
     "GetKeySet": (alias_rotations.AliasRequest, alias_rotations.get_key_set),
     "ListAliasRotationEvents": (alias_rotations.AliasRequest, alias_rotations.list_alias_rotation_events),
     "ListAliasRotations": (alias_rotations.ListAliasRotationsRequest, alias_rotations.list_alias_rotations),
+    "ReencryptSecrets": (reencryption.ReencryptSecretsRequest, reencryption.reencrypt_secrets),
     "ScheduleAliasRotation": (alias_rotations.ScheduleAliasRotationRequest, alias_rotations.schedule_alias_rotation),
     "StartAliasRotation": (alias_rotations.StartAliasRotationRequest, alias_rotations.start_alias_rotation),
     "UnscheduleAliasRotation": (alias_rotations.AliasRequest, alias_rotations.unschedule_alias_rotation),
@@ -167,11 +162,19 @@ _EARLY = frozenset(
      "GetRandomPassword", "ListSecrets"}
 )  # fmt: skip
 _OWN_LATE = frozenset({"ExplainSecret", "RepairSecret", "ListRotationEvents"})
-# What a symmetric or HMAC key does is quick. Decrypt is nearly always that; signing with RSA never is.
+# What a symmetric or HMAC key does is quick, and what P-256 and Ed25519 do.
 _KMS_QUICK = frozenset(
     {"DescribeKey", "Encrypt", "Decrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateMac",
-     "GenerateRandom", "VerifyMac"}
+     "GenerateRandom", "Sign", "Verify", "VerifyMac"}
 )  # fmt: skip
+# An RSA key's private half takes up to two milliseconds, in which the library lets others run: in a thread, nobody
+# waits. So do the larger curves. What is seen in a body decides no more than where it is carried out.
+_LARGE_CURVES = "ECDSA_SHA_[35]|ML_DSA|SM2"
+_KMS_SLOW = {
+    "Decrypt": re.compile(b"RSAES_"),
+    "Sign": re.compile(f"RSASSA_|{_LARGE_CURVES}".encode()),
+    "Verify": re.compile(_LARGE_CURVES.encode()),
+}
 # Not RotateSecret, which may ask a Lambda endpoint.
 _WRITES = frozenset(
     {"CreateSecret", "PutSecretValue", "UpdateSecret", "UpdateSecretVersionStage", "DeleteSecret", "RestoreSecret",
@@ -179,9 +182,10 @@ _WRITES = frozenset(
 )  # fmt: skip
 # Not CreateKey, which may have to find two large primes.
 _KMS_WRITES = frozenset(
-    {"CancelKeyDeletion", "CreateAlias", "DeleteAlias", "DisableKey", "DisableKeyRotation", "EnableKey",
-     "EnableKeyRotation", "PutKeyPolicy", "RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource", "UntagResource",
-     "UpdateAlias", "UpdateKeyDescription"}
+    {"CancelKeyDeletion", "CreateAlias", "CreateGrant", "DeleteAlias", "DisableKey", "DisableKeyRotation", "EnableKey",
+     "EnableKeyRotation", "PutKeyPolicy", "ReplicateKey", "RetireGrant", "RevokeGrant", "RotateKeyOnDemand",
+     "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription",
+     "UpdatePrimaryRegion"}
 )  # fmt: skip
 
 
@@ -210,6 +214,7 @@ def _table() -> dict[bytes, Operation]:
             quick=name in _KMS_QUICK,
             writes=name in _KMS_WRITES,
             late=True,
+            slow=_KMS_SLOW.get(name),
         )
     return table
 

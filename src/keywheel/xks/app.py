@@ -22,7 +22,8 @@ from keywheel.access.sigv4 import Request, SigningKeys, claim, verify
 from keywheel.clock import Clock
 from keywheel.db.database import Database
 from keywheel.db.statement import Tx
-from keywheel.errors import CallerError, InvalidKeyUsage, KeyNotFound
+from keywheel.errors import CallerError
+from keywheel.keys.errors import InvalidKeyUsage, KeyNotFound
 from keywheel.keys.keyring import Key, Keys
 from keywheel.keys.proxied import Parts
 from keywheel.xks import wire

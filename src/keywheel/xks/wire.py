@@ -8,15 +8,8 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from keywheel.errors import (
-    CallerError,
-    DecryptionFailure,
-    InvalidKeyUsage,
-    KeyDisabled,
-    KeyInvalidState,
-    KeyNotFound,
-    KeywheelError,
-)
+from keywheel.errors import CallerError, DecryptionFailure, KeywheelError
+from keywheel.keys.errors import InvalidKeyUsage, KeyDisabled, KeyInvalidState, KeyNotFound
 from keywheel.keys.proxied import Parts
 
 _Text = Annotated[str, Meta(min_length=1, max_length=2048)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import msgspec
 import pytest
 
@@ -64,6 +67,37 @@ def test_the_keys_of_a_call_are_named(
     told = entry(operation, members, result).resources
     expected = None if arns is None else [Resource(arn, "123456789012", "AWS::KMS::Key") for arn in arns]
     assert told == expected
+
+
+TOKEN = base64.urlsafe_b64encode(bytes(48) + json.dumps([SCOPE.account, SCOPE.region, ID, "f" * 64]).encode()).decode()
+
+
+def test_a_grant_that_was_retired_by_its_token_is_named() -> None:
+    """The token is not. Where nothing was retired, it may be no token at all."""
+    told = entry("RetireGrant", s.RetireGrantRequest(grant_token=TOKEN))
+    assert told.resources == [Resource(ARN, SCOPE.account, "AWS::KMS::Key")]
+    assert told.additional_event_data == {"grantId": "f" * 64}
+    assert TOKEN.encode() not in msgspec.json.encode(told)
+    refused = entry("RetireGrant", s.RetireGrantRequest(grant_token="x"), code="InvalidGrantTokenException")
+    assert (refused.resources, refused.additional_event_data) == (None, None)
+
+
+def test_a_grant_that_was_given_is_told() -> None:
+    """To whom, what for, under which id; not its token."""
+    members = s.CreateGrantRequest(
+        key_id=ID,
+        grantee_principal=CALLER.arn,
+        operations=["Decrypt"],
+        constraints=s.GrantConstraints(encryption_context_equals={"a": "1"}),
+    )
+    told = entry("CreateGrant", members, s.CreateGrantResponse(grant_token=TOKEN, grant_id="f" * 64))
+    assert told.request_parameters == {
+        "keyId": ID,
+        "granteePrincipal": CALLER.arn,
+        "operations": ["Decrypt"],
+        "constraints": {"EncryptionContextEquals": {"a": "1"}},
+    }
+    assert told.response_elements == {"grantId": "f" * 64}
 
 
 @pytest.mark.parametrize("operation", sorted(MODELS["kms"]["operations"]))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keywheel.api.kms.paging import Bookmarks
-from keywheel.errors import InvalidMarker
+from keywheel.keys.errors import InvalidMarker
 
 QUERY = ("ListKeys", "123456789012", ["SELF"])
 

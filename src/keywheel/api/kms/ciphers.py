@@ -11,8 +11,9 @@ from keywheel.api.kms.finding import find, missed, permit, refuse_recipient, use
 from keywheel.api.kms.stores import random_of
 from keywheel.api.rooms import Rooms
 from keywheel.db.statement import Tx
-from keywheel.errors import DryRunOperation, ValidationFailed
+from keywheel.errors import ValidationFailed
 from keywheel.keys.ciphers import DataKey, DataKeyPair, Destination, Source
+from keywheel.keys.errors import DryRunOperation
 from keywheel.keys.keyring import Key
 from keywheel.sensitive import Sensitive
 
@@ -63,7 +64,8 @@ def re_encrypt(rooms: Rooms, caller: Caller, request: s.ReEncryptRequest) -> s.R
     to_algorithm = request.destination_encryption_algorithm or _SYMMETRIC
     with rooms.database.point() as tx:
         if _ignores_ciphertext(request):
-            find(rooms, tx, caller, "ReEncryptFrom", _named(request.source_key_id, "SourceKeyId"), aliases=True)
+            named = _named(request.source_key_id, "SourceKeyId")
+            find(rooms, tx, caller, "ReEncryptFrom", named, aliases=True, request=request)
             find(rooms, tx, caller, "ReEncryptTo", request.destination_key_id, aliases=True, request=request)
             raise DryRunOperation
         blob = _given(request.ciphertext_blob)

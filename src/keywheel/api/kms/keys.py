@@ -9,13 +9,15 @@ from msgspec.structs import fields, replace
 
 from keywheel.access.door import Caller, authorize
 from keywheel.api.kms import shapes as s
-from keywheel.api.kms.finding import change, find
+from keywheel.api.kms.finding import change, find, new_key_facts
 from keywheel.api.kms.paging import Bookmarks
 from keywheel.api.kms.policies import checked_policy
+from keywheel.api.kms.regions import make_replica, told_of_regions
 from keywheel.api.kms.stores import create_key_in_store, is_custom, told_of_store
 from keywheel.api.rooms import Rooms
 from keywheel.db.statement import Tx
-from keywheel.errors import UnsupportedOperation, ValidationFailed
+from keywheel.errors import ValidationFailed
+from keywheel.keys import states
 from keywheel.keys.keyring import Key
 from keywheel.keys.specs import ALGORITHM_MEMBER
 
@@ -33,9 +35,8 @@ _OLD_SPECS: Final = frozenset(get_args(s.CustomerMasterKeySpec))
 
 def create_key(rooms: Rooms, caller: Caller, request: s.CreateKeyRequest) -> s.CreateKeyResponse:
     """Make a key."""
-    authorize(caller, "kms:CreateKey", "*", {})
-    if request.multi_region:
-        raise UnsupportedOperation("Multi-Region keys are not supported.")
+    spec, role = request.key_spec or request.customer_master_key_spec, states.PRIMARY if request.multi_region else None
+    authorize(caller, "kms:CreateKey", "*", new_key_facts(spec, request.key_usage, request.origin, role, request))
     if request.key_spec is not None and request.customer_master_key_spec is not None:
         raise ValidationFailed(
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
@@ -52,7 +53,7 @@ def create_key(rooms: Rooms, caller: Caller, request: s.CreateKeyRequest) -> s.C
         made = create_key_in_store(rooms, caller, request, dict(tags), policy)
         return s.CreateKeyResponse(key_metadata=_described(rooms, made))
     draft = rooms.keys.draft(
-        request.key_spec or request.customer_master_key_spec, request.key_usage, origin=request.origin or "AWS_KMS"
+        spec, request.key_usage, origin=request.origin or states.AWS_KMS, multi_region=bool(request.multi_region)
     )
 
     def work(tx: Tx) -> Key:
@@ -66,13 +67,23 @@ def create_key(rooms: Rooms, caller: Caller, request: s.CreateKeyRequest) -> s.C
             policy=policy,
         )
 
-    return s.CreateKeyResponse(key_metadata=metadata(rooms.database.write(work)))
+    return s.CreateKeyResponse(key_metadata=_described(rooms, rooms.database.write(work)))
+
+
+def replicate_key(rooms: Rooms, caller: Caller, request: s.ReplicateKeyRequest) -> s.ReplicateKeyResponse:
+    """Make a key in another Region with the same id and the same material."""
+    key, policy, regions = make_replica(rooms, caller, request)
+    return s.ReplicateKeyResponse(
+        replica_key_metadata=replace(metadata(key), multi_region_configuration=regions),
+        replica_policy=policy,
+        replica_tags=[s.Tag(tag_key=name, tag_value=value) for name, value in key.tags.items()],
+    )
 
 
 def describe_key(rooms: Rooms, caller: Caller, request: s.DescribeKeyRequest) -> s.DescribeKeyResponse:
     """Everything about a key but its material, its policy, tags and aliases."""
     with rooms.database.point() as tx:
-        key = find(rooms, tx, caller, "DescribeKey", request.key_id, aliases=True)
+        key = find(rooms, tx, caller, "DescribeKey", request.key_id, aliases=True, request=request)
     return s.DescribeKeyResponse(key_metadata=_described(rooms, key))
 
 
@@ -218,7 +229,8 @@ def metadata(key: Key) -> s.KeyMetadata:
         key_manager=key.manager,
         customer_master_key_spec=old_spec(key),
         key_spec=key.spec,
-        multi_region=False,
+        multi_region=key.multi_region is not None,
+        pending_deletion_window_in_days=(key.deletion_window if key.state == states.PENDING_REPLICA_DELETION else None),
         current_key_material_id=key.material_id,
         **algorithms,
     )
@@ -233,8 +245,9 @@ def old_spec(key: Key) -> str | None:
 
 
 def _described(rooms: Rooms, key: Key) -> s.KeyMetadata:
-    """As `metadata`, with the key store that it is in."""
-    if key.store_id is None:
+    """As `metadata`, with the key store that it is in, and the keys of other Regions."""
+    if key.store_id is None and key.multi_region is None:
         return metadata(key)
     with rooms.database.read() as tx:
-        return replace(metadata(key), **told_of_store(rooms, tx, key))
+        regions = told_of_regions(rooms, tx, key)
+        return replace(metadata(key), multi_region_configuration=regions, **told_of_store(rooms, tx, key))

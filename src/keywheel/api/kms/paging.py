@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 from msgspec import DecodeError
 from msgspec import json as msgjson
 
-from keywheel.errors import InvalidMarker
+from keywheel.keys.errors import InvalidMarker
 
 T = TypeVar("T")
 P = TypeVar("P", str, int)

@@ -13,7 +13,8 @@ from keywheel.api.kms.finding import change, find, policy_of
 from keywheel.api.kms.paging import Bookmarks
 from keywheel.api.rooms import Rooms
 from keywheel.db.statement import Tx
-from keywheel.errors import KeyNotFound, LimitExceeded, MalformedPolicyDocument
+from keywheel.errors import LimitExceeded, MalformedPolicyDocument
+from keywheel.keys.errors import KeyNotFound
 from keywheel.keys.keyring import Key
 
 _NAME = "default"

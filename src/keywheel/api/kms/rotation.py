@@ -40,7 +40,7 @@ def get_key_rotation_status(
     """Whether a key's material is rotated by the calendar, and when next."""
     with rooms.database.point() as tx:
         key = find(rooms, tx, caller, "GetKeyRotationStatus", request.key_id)
-    status = rooms.keys.rotation.status(key)
+        status = rooms.keys.rotation.status(tx, key)
     return s.GetKeyRotationStatusResponse(
         key_id=key.key_id,
         key_rotation_enabled=status.enabled,

@@ -112,7 +112,7 @@ def decapsulate(rooms: Rooms, caller: Caller, request: s.DecapsulateRequest) -> 
 def get_public_key(rooms: Rooms, caller: Caller, request: s.GetPublicKeyRequest) -> s.GetPublicKeyResponse:
     """The public half of a key, and what it is good for."""
     with rooms.database.point() as tx:
-        key = find(rooms, tx, caller, "GetPublicKey", request.key_id, aliases=True)
+        key = find(rooms, tx, caller, "GetPublicKey", request.key_id, aliases=True, request=request)
         public = rooms.keys.signatures.public_key(tx, key)
     algorithms: dict[str, Any] = {ALGORITHMS[key.usage]: list(key.algorithms)}
     return s.GetPublicKeyResponse(

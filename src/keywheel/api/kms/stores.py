@@ -10,10 +10,11 @@ from keywheel.api.kms import shapes as s
 from keywheel.api.kms.paging import Bookmarks
 from keywheel.api.rooms import Rooms
 from keywheel.db.statement import Tx
-from keywheel.errors import UnsupportedOperation, ValidationFailed, VpcEndpointServiceNotFound
-from keywheel.keys.custom_keys import CustomKeys
-from keywheel.keys.custom_rows import CustomKeyStore
-from keywheel.keys.custom_states import CLOUDHSM, EXTERNAL, Definition, require_state
+from keywheel.errors import UnsupportedOperation, ValidationFailed
+from keywheel.keys.custom.keys import CustomKeys
+from keywheel.keys.custom.rows import CustomKeyStore
+from keywheel.keys.custom.states import CLOUDHSM, EXTERNAL, Definition, require_state
+from keywheel.keys.errors import VpcEndpointServiceNotFound
 from keywheel.keys.keyring import Key
 from keywheel.keys.specs import ENCRYPT, SYMMETRIC
 from keywheel.keys.stores.xks import Credential

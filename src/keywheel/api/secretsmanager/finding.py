@@ -1,7 +1,8 @@
 """Which secret a request is about, and whether the caller may ask that of it: what every operation on one begins with.
 
 A secret is found first and asked for afterwards, because its policy may allow what the caller's own do not. One that is
-not there is asked for by its name, so that only whoever may ask learns that.
+not there is asked for by its name, so that only whoever may ask learns that. One of another account is given by its
+ARN, where its policy and the caller's own both allow it; whether it is there is told to nobody else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -28,6 +30,7 @@ from keywheel.secrets.values import named_key
 
 R = TypeVar("R")
 _SHAPES = "keywheel.api.secretsmanager.shapes"
+_NO_KEY = "Access to KMS is not allowed"
 
 # The service authorization reference of Secrets Manager: condition keys that are members of the request.
 _MEMBERS = {
@@ -51,7 +54,7 @@ def find(rooms: Rooms, tx: Tx, caller: Caller, request: Any, *, lock: bool = Fal
         ResourceNotFound, InvalidRequest, AccessDenied: there is none for this caller.
     """
     try:
-        secret = rooms.secrets.find(tx, caller.scope, request.secret_id, lock=lock, deleted=True)
+        secret = rooms.secrets.find(tx, scope_of(caller, request.secret_id), request.secret_id, lock=lock, deleted=True)
     except ResourceNotFound:
         missing(caller, request)
         raise
@@ -75,6 +78,16 @@ def change(rooms: Rooms, caller: Caller, request: Any, work: Callable[[Tx, Secre
         return work(tx, secret, rooms.clock.now())
 
     return rooms.database.write(transaction)
+
+
+def scope_of(caller: Caller, named: str) -> Scope:
+    """Where the secret is that a request names: in another account, where its ARN says so."""
+    if not named.startswith("arn:"):
+        return caller.scope
+    parsed = Arn.parse(named)
+    if parsed is None or parsed.service != "secretsmanager" or parsed.region != caller.scope.region:
+        return caller.scope
+    return Scope(parsed.account, parsed.region)
 
 
 def admit(rooms: Rooms, caller: Caller, request: Any) -> None:
@@ -106,26 +119,41 @@ def permit(caller: Caller, request: Struct, arn: str, policy: str | None, tags: 
     authorize_secret(caller, _action_of(request), arn, policy, known, called=called)
 
 
-def permit_key(rooms: Rooms, tx: Tx, caller: Caller, action: str, named: str | None, arn: str, version: str) -> None:
+def permit_key(
+    rooms: Rooms,
+    tx: Tx,
+    caller: Caller,
+    action: str,
+    named: str | None,
+    arn: str,
+    version: str,
+    *,
+    changing: bool = True,
+) -> None:
     """Return if the caller may have the key `named` used for a version of the secret `arn`, as Secrets Manager does.
 
-    The default key is for everybody of the account. Of a key that is not there, the vault tells.
+    `changing`: this transaction writes.
+
+    The default key is for everybody of the account, and for nobody else. Of a key that is not there, the vault tells.
 
     Raises:
         AccessDenied: with AWS's text.
     """
     parsed = Arn.parse(named or "")
-    scope = caller.scope if parsed is None else Scope(parsed.account, parsed.region)
+    scope = scope_of(caller, arn) if parsed is None else Scope(parsed.account, parsed.region)
     if named is None or named_key(scope, named) is None:
+        if scope.account != caller.scope.account:
+            raise AccessDenied(_NO_KEY, hint="A secret for other accounts takes a key of its own (KmsKeyId).")
         return
     try:
         key = rooms.keys.resolve(tx, scope, named)
     except (ResourceNotFound, InvalidParameter):
         return
     try:
-        permit_by_way_of(rooms, tx, caller, action, key, {"SecretARN": arn, "SecretVersionId": version})
+        context = {"SecretARN": arn, "SecretVersionId": version}
+        permit_by_way_of(rooms, tx, caller, action, key, context, changing=changing)
     except AccessDenied as error:
-        raise AccessDenied("Access to KMS is not allowed", hint=error.message) from None
+        raise AccessDenied(_NO_KEY, hint=error.message) from None
 
 
 def missing(caller: Caller, request: Any) -> None:
@@ -134,14 +162,18 @@ def missing(caller: Caller, request: Any) -> None:
     Raises:
         AccessDenied: with AWS's text.
     """
-    authorize(caller, _action_of(request), _arn(caller, request.secret_id), member_facts(request))
+    arn = _arn(caller, request.secret_id)
+    if scope_of(caller, request.secret_id) == caller.scope:
+        authorize(caller, _action_of(request), arn, member_facts(request))
+    else:  # no more is told than of one that has no policy
+        authorize_secret(caller, _action_of(request), arn, None, member_facts(request))
 
 
 def member_facts(request: Struct) -> Facts:
     """What a request's members say, as condition keys."""
     known: Facts = {}
-    for name, key in _MEMBERS.items():
-        value = getattr(request, name, None)
+    for name, key in _members(type(request)):
+        value = getattr(request, name)
         if value is not None:
             known[key] = str(value).lower() if isinstance(value, bool) else str(value)
     tags = getattr(request, "tags", None)
@@ -153,6 +185,11 @@ def member_facts(request: Struct) -> Facts:
     return known
 
 
+@cache
+def _members(kind: type[Struct]) -> list[tuple[str, str]]:
+    return [(name, key) for name, key in _MEMBERS.items() if hasattr(kind, name)]
+
+
 def _arn(caller: Caller, named: str) -> str:
     """What a request names, as far as it does."""
     return named if named.startswith("arn:") else caller.scope.arn("secretsmanager", f"secret:{named}")
@@ -160,6 +197,10 @@ def _arn(caller: Caller, named: str) -> str:
 
 def _action_of(request: Struct) -> str:
     """The action that a request asks for, by the name of its shape."""
-    kind = type(request)
+    return _action(type(request))
+
+
+@cache
+def _action(kind: type[Struct]) -> str:
     service = "secretsmanager" if kind.__module__ == _SHAPES else "keywheel"
     return f"{service}:{kind.__name__.removesuffix('Request')}"

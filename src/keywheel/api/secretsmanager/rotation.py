@@ -10,7 +10,7 @@ from keywheel.api.rooms import Rooms, asker, checked_token
 from keywheel.api.secretsmanager import shapes as s
 from keywheel.api.secretsmanager.finding import change, find
 from keywheel.db.statement import Tx
-from keywheel.errors import AccessDenied, InvalidParameter, UnsupportedOperation
+from keywheel.errors import AccessDenied, ConfigurationError, InvalidParameter, UnsupportedOperation
 from keywheel.rotation.engine import Configuration, RotationInProgress
 from keywheel.schedule import RotationRules
 from keywheel.secrets.rows import Secret
@@ -20,7 +20,8 @@ _CANNOT_INVOKE = (
     "the principal secretsmanager.amazonaws.com."
 )
 _CANNOT_INVOKE_HINT = (
-    "Name a built-in rotator (docs/rotators/), or start the server with --lambda-endpoint for functions of your own."
+    "Name a built-in rotator (docs/rotators/) or a function of the settings (docs/guide/functions.md), or start the "
+    "server with --lambda-endpoint."
 )
 
 
@@ -84,5 +85,9 @@ def _refuse_uninvokable(rooms: Rooms, caller: Caller, request: s.RotateSecretReq
         secret = find(rooms, tx, caller, request)
     rooms.replicas.refuse_replica(secret)
     function = given or secret.rotation_function
-    if function is not None and not rooms.runners.can_run(function, secret.scope):
+    try:
+        can_run = function is None or rooms.runners.can_run(function, secret.scope)
+    except ConfigurationError as error:  # a function of this server's own, of which the reason is known
+        raise AccessDenied(f"{_CANNOT_INVOKE} {error.message}", hint=_CANNOT_INVOKE_HINT) from None
+    if not can_run:
         raise AccessDenied(_CANNOT_INVOKE, hint=_CANNOT_INVOKE_HINT)

@@ -88,7 +88,7 @@ def update_secret(rooms: Rooms, caller: Caller, request: s.UpdateSecretRequest) 
         if request.type is not None:
             columns["type"] = request.type
         if request.kms_key_id is not None:
-            columns["kms_key_id"] = named_key(caller.scope, request.kms_key_id)
+            columns["kms_key_id"] = named_key(secret.scope, request.kms_key_id)
         if columns:
             secret = rooms.secrets.set(tx, secret, now, **columns)
         if request.kms_key_id is not None:

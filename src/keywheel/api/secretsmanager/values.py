@@ -8,7 +8,7 @@ from typing import Any
 from keywheel.access.door import Caller, authorize
 from keywheel.api.rooms import Rooms, checked_token, checked_value
 from keywheel.api.secretsmanager import shapes as s
-from keywheel.api.secretsmanager.finding import change, find, missing, permit, permit_key
+from keywheel.api.secretsmanager.finding import change, find, missing, permit, permit_key, scope_of
 from keywheel.api.secretsmanager.secrets import filters_of
 from keywheel.db.statement import Tx
 from keywheel.errors import CallerError, InvalidParameter, InvalidRequest
@@ -133,20 +133,20 @@ def get_random_password(
 
 
 def _read(rooms: Rooms, caller: Caller, request: s.GetSecretValueRequest) -> Reading:
-    now = rooms.clock.now()
+    now, scope = rooms.clock.now(), scope_of(caller, request.secret_id)
 
     def admit(found: Found | None) -> None:
         if found is None:
             missing(caller, request)
             return
         permit(caller, request, found.arn, found.policy, found.tags)
-        if found.key_arn is not None and found.version_id is not None:
-            permit_key(rooms, tx, caller, "Decrypt", found.key_arn, found.arn, found.version_id)
+        if found.version_id is not None and (found.key_arn is not None or scope != caller.scope):
+            permit_key(rooms, tx, caller, "Decrypt", found.key_arn, found.arn, found.version_id, changing=False)
 
     with rooms.database.point() as tx:
         reading = rooms.secrets.vault.read(
             tx,
-            caller.scope,
+            scope,
             request.secret_id,
             version_id=request.version_id,
             label=request.version_stage,

@@ -5,6 +5,7 @@ Members have the constraints of the service model, as shapes written by hand: th
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from html import escape
 from typing import Annotated, Any
@@ -48,6 +49,13 @@ class GetCallerIdentityRequest(Struct, frozen=True):
     """Nothing is asked but who asks."""
 
 
+class Tag(Struct, frozen=True, rename="pascal"):
+    """A session tag."""
+
+    key: str
+    value: str
+
+
 class AssumeRoleRequest(Struct, frozen=True, rename="pascal"):
     """Which role, under which name, for how long, and what narrows it."""
 
@@ -56,6 +64,8 @@ class AssumeRoleRequest(Struct, frozen=True, rename="pascal"):
     policy: str | None = None
     duration_seconds: Annotated[int, Meta(ge=900, le=43_200)] | None = None
     external_id: Annotated[str, Meta(min_length=2, max_length=1224, pattern=_EXTERNAL_ID)] | None = None
+    tags: list[Tag] | None = None
+    transitive_tag_keys: list[str] | None = None
 
 
 class GetCallerIdentityResponse(Struct, frozen=True, rename="pascal"):
@@ -100,15 +110,14 @@ class AssumeRoleResponse(Struct, frozen=True, rename="pascal"):
 
 
 # Members that would narrow or mark a session, and are not built: to pass over them would give more than was asked for.
-_REFUSED = (
-    "PolicyArns",
-    "Tags",
-    "TransitiveTagKeys",
-    "SerialNumber",
-    "TokenCode",
-    "SourceIdentity",
-    "ProvidedContexts",
-)
+_REFUSED = {
+    "PolicyArns": "PolicyArns is not supported: there are no managed policies here. Give the policy itself, as Policy.",
+    "SerialNumber": "SerialNumber is not supported: there is no multi-factor authentication here.",
+    "TokenCode": "TokenCode is not supported: there is no multi-factor authentication here.",
+    "SourceIdentity": "SourceIdentity is not supported.",
+    "ProvidedContexts": "ProvidedContexts is not supported.",
+}
+_LISTS = re.compile(r"(Tags|TransitiveTagKeys)\.member\.([0-9]{1,3})(?:\.(Key|Value))?")
 
 
 def form(body: bytes) -> dict[str, str]:
@@ -133,14 +142,31 @@ def decode(body: bytes, shape: type[Any]) -> Any:
     Raises:
         ValidationFailed: a member is missing, is not built, or breaks a constraint.
     """
-    fields = form(body)
+    fields = _lists(form(body))
     for name in fields:
-        if name.partition(".")[0] in _REFUSED:
-            raise ValidationFailed(f"{name.partition('.')[0]} is not supported.")
+        if refused := _REFUSED.get(name.partition(".")[0]):
+            raise ValidationFailed(refused)
     try:
         return msgspec.convert(fields, shape, strict=False)
     except msgspec.ValidationError as error:
         raise ValidationFailed(f"1 validation error detected: {error}") from None
+
+
+def _lists(fields: dict[str, str]) -> dict[str, Any]:
+    """The fields, those of a list as one, in the order of its numbers."""
+    found: dict[str, Any] = {}
+    lists: dict[str, dict[int, Any]] = {}
+    for name, value in fields.items():
+        parts = _LISTS.fullmatch(name)
+        if parts is None:
+            found[name] = value
+        elif parts[3] is None:
+            lists.setdefault(parts[1], {})[int(parts[2])] = value
+        else:
+            item = lists.setdefault(parts[1], {}).setdefault(int(parts[2]), {})
+            if isinstance(item, dict):
+                item[parts[3]] = value
+    return found | {name: [items[number] for number in sorted(items)] for name, items in lists.items()}
 
 
 def encode(action: str, result: Struct, request_id: str) -> bytes:

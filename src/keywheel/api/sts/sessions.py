@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
-from hashlib import sha256
-
-from keywheel.access import authorize
+from keywheel.access import authorize, facts
 from keywheel.access.authorize import Lock
 from keywheel.access.documents import Kind
 from keywheel.access.door import Caller
-from keywheel.access.identities import Identities, Identity, Sort
+from keywheel.access.facts import Facts
+from keywheel.access.identities import Identities, Identity, Sort, user_id
 from keywheel.access.policy import compiled, request
 from keywheel.access.principals import Principal
 from keywheel.access.principals import Sort as Principals
+from keywheel.access.session_tags import NO_TAGS, passed_on
 from keywheel.access.sessions import Sessions
 from keywheel.api.rooms import Rooms
 from keywheel.api.sts import query as q
@@ -39,10 +38,16 @@ def assume_role(rooms: Rooms, caller: Caller, asked: q.AssumeRoleRequest) -> q.A
     seconds = asked.duration_seconds or _HOUR
     if chained and seconds > _HOUR:
         raise ValidationFailed(_TOO_LONG)
-    known = {"sts:rolesessionname": asked.role_session_name}
+    known: Facts = {"sts:rolesessionname": asked.role_session_name}
     if asked.external_id is not None:
         known["sts:externalid"] = asked.external_id
-    what = request(principal, "sts:AssumeRole", asked.role_arn, {**caller.facts, **known})
+    pairs, transitive = [(tag.key, tag.value) for tag in asked.tags or ()], asked.transitive_tag_keys or []
+    if pairs:
+        known |= facts.tag_facts("aws:RequestTag", pairs) | {"aws:tagkeys": tuple(key for key, _ in pairs)}
+    if transitive:
+        known["sts:transitivetagkeys"] = tuple(transitive)
+    actions = ("sts:AssumeRole", "sts:TagSession") if pairs else ("sts:AssumeRole",)
+    questions = [request(principal, action, asked.role_arn, {**caller.facts, **known}) for action in actions]
 
     def work(tx: Tx) -> q.AssumeRoleResponse:
         role = _role(tx, asked.role_arn)
@@ -50,12 +55,16 @@ def assume_role(rooms: Rooms, caller: Caller, asked: q.AssumeRoleRequest) -> q.A
             raise AccessDenied(
                 f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {asked.role_arn}"
             )
-        decision = authorize.assume(caller.authority, what, Lock(role.account, compiled(role.trust, Kind.TRUST)))
+        lock = Lock(role.account, compiled(role.trust, Kind.TRUST))
+        decision = authorize.every(authorize.assume(caller.authority, what, lock) for what in questions)
         if not decision.allowed:
             raise AccessDenied(authorize.refusal(decision))
         now = rooms.clock.now()
         name, policy = asked.role_session_name, asked.policy
-        issued = Sessions(rooms.keys).issue(tx, role, name, seconds=seconds, now=now, policy=policy)
+        sessions = Sessions(rooms.keys)
+        before = sessions.known(tx, caller.access_key_id) if chained else None
+        tags = passed_on(NO_TAGS if before is None else before.tags, pairs, transitive)
+        issued = sessions.issue(tx, role, name, seconds=seconds, now=now, policy=policy, tags=tags)
         return q.AssumeRoleResponse(
             q.Credentials(issued.access_key_id, issued.secret.reveal(), issued.token.reveal(), issued.expires),
             q.AssumedRoleUser(f"{role.identity_id}:{name}", issued.arn),
@@ -73,12 +82,9 @@ def _role(tx: Tx, arn: str) -> Identity | None:
 
 
 def _user_id(tx: Tx, principal: Principal) -> str:
-    """The unique id; of a user whom only access keys know, one that is made of the ARN."""
+    """The unique id, of a session with its name."""
     if principal.sort is Principals.SESSION:
         role = principal.arn.split("/")[1]
         found = Identities.find(tx, principal.account, Sort.ROLE, role)
         return f"{'' if found is None else found.identity_id}:{principal.name}"
-    found = Identities.find(tx, principal.account, Sort.USER, principal.name)
-    if found is not None and found.arn == principal.arn:
-        return found.identity_id
-    return "AIDA" + b32encode(sha256(principal.arn.encode()).digest()).decode()[:17]
+    return user_id(tx, principal.account, principal.arn)[0]
