@@ -77,6 +77,27 @@ def test_a_role_is_made_shown_and_deleted(server: KeywheelServer, name: str, tru
     assert made not in told(server, "roles", "list")["roles"]
 
 
+def test_tags_are_what_conditions_see(server: KeywheelServer, name: str, tmp_path: Path) -> None:
+    """Given with the user; explain knows them, as it knows the unique id. One that is no tag is refused."""
+    made = told(server, "users", "create", name, "--tag", "team=red", "--tag", "floor=2")
+    assert made["tags"] == {"team": "red", "floor": "2"}
+    condition = {"StringEquals": {"aws:PrincipalTag/Team": "red", "aws:userid": made["id"]}}
+    path = tmp_path / "tagged.json"
+    path.write_text(document({"Effect": "Allow", "Action": "kms:ListKeys", "Resource": "*", "Condition": condition}))
+    said(server, "policies", "put", "tagged", str(path), "--user", name)
+    assert told(server, "explain", "--principal", name, "--action", "kms:ListKeys")["allowed"]
+    assert "case insensitive" in said(server, "users", "create", f"{name}2", "--tag", "a=1", "--tag", "A=2", code=1)
+
+
+def test_the_role_of_functions_is_explained(server: KeywheelServer) -> None:
+    """Every account has it: what its sessions may do at the most."""
+    role = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/functions.keywheel.internal/KeywheelServiceRoleForFunctions"
+    may = told(server, "explain", "--principal", role, "--action", "secretsmanager:GetRandomPassword")
+    assert may["allowed"]
+    may = told(server, "explain", "--principal", role, "--action", "secretsmanager:DeleteSecret", code=1)
+    assert not may["allowed"]
+
+
 def test_policies_are_put_shown_and_deleted(server: KeywheelServer, name: str, file: str, tmp_path: Path) -> None:
     """As they were given; what is no policy is refused, and said why."""
     said(server, "users", "create", name)
@@ -97,7 +118,7 @@ def test_a_key_of_policies_does_what_they_say(place: Place, name: str, file: str
     """Against the server that runs, a second after a change; and it can be switched off."""
     server, credentials = place.server, str(tmp_path / "credentials")
     said(server, "users", "create", name)
-    key = ("access-keys", "create", "--name", name, "--policies", "--credentials-file", credentials, "--json")
+    key = ("access", "keys", "create", name, "--credentials-file", credentials, "--json")
     done = server.keywheel(*key)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
@@ -108,14 +129,14 @@ def test_a_key_of_policies_does_what_they_say(place: Place, name: str, file: str
     said(server, "policies", "put", "read", file, "--user", name)
     time.sleep(1.0)
     place.run(*get)
-    assert server.keywheel("access-keys", "deactivate", made["access_key_id"]).returncode == 0
+    assert server.keywheel("access", "keys", "deactivate", made["access_key_id"]).returncode == 0
     time.sleep(1.0)
     assert b"UnrecognizedClient" in place.run(*get, code=1).stderr
-    assert b"inactive" in server.keywheel("access-keys", "list").stdout
-    assert server.keywheel("access-keys", "activate", made["access_key_id"]).returncode == 0
+    assert b"inactive" in server.keywheel("access", "keys", "list").stdout
+    assert server.keywheel("access", "keys", "activate", made["access_key_id"]).returncode == 0
     time.sleep(1.0)
     place.run(*get)
-    assert server.keywheel("access-keys", "activate", "A" * 20).returncode == 1
+    assert server.keywheel("access", "keys", "activate", "A" * 20).returncode == 1
 
 
 def test_explain_names_the_statement(place: Place, name: str, file: str, trust: str, tmp_path: Path) -> None:
@@ -156,6 +177,22 @@ def test_explain_knows_keys_and_roles(place: Place, name: str, trust: str) -> No
         assert told(server, *ask, code=1)["missing"] == missing
     listing = said(server, "explain", "--principal", made["arn"], "--action", "kms:ListKeys", code=1)
     assert f"assumed-role/{name}/explain" in listing
+
+
+def test_explain_names_the_grant(place: Place, name: str) -> None:
+    """Which allows in its context only."""
+    server = place.server
+    arn = told(server, "users", "create", name)["arn"]
+    key = place.json("keys", "create")["arn"]
+    kms = server.client("kms", region=place.region)
+    constraints = {"EncryptionContextEquals": {"Customer": "4711"}}
+    given = {"KeyId": key, "GranteePrincipal": arn, "Operations": ["Decrypt"], "Constraints": constraints}
+    grant = kms.create_grant(**given)["GrantId"]
+    ask = ("explain", "--principal", name, "--action", "kms:Decrypt", "--resource", key, "--context")
+    context = ("kms:EncryptionContext:Customer=4711",)
+    assert told(server, *ask, *context)["grant"] == grant
+    assert f"by the grant {grant}" in said(server, *ask, *context)
+    assert told(server, *ask, "kms:EncryptionContext:customer=4711", code=1)["missing"] == "identity"
 
 
 @pytest.mark.parametrize(

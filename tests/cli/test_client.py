@@ -131,9 +131,7 @@ def test_tls_is_verified(tmp_path: Path) -> None:
 def test_a_key_that_may_not_is_told_who_may(place: Place, tmp_path: Path) -> None:
     """A read-only key is refused with a hint at the roles."""
     reader = tmp_path / "reader"
-    made = place.server.keywheel(
-        "access-keys", "create", "--name", "r", "--read-only", "--credentials-file", str(reader)
-    )
+    made = place.server.keywheel("access", "keys", "create", "r", "--read-only", "--credentials-file", str(reader))
     assert made.returncode == 0, made.stderr
     done = place.run("secrets", "create", "a", "--generate", "--credentials-file", str(reader), code=1)
     assert b"AccessDeniedException" in done.stderr

@@ -19,7 +19,7 @@ from keywheel.credentials import read_credentials, read_region
 from keywheel.db.database import open_database
 from keywheel.errors import ConfigurationError, KeyStoreError, KeywheelError
 from keywheel.keys.keyring import Keys
-from keywheel.keys.unseal import load_root_key
+from keywheel.keys.root.unseal import load_root_key
 from keywheel.sensitive import Sensitive
 from tests.support.keywheel_server import run_keywheel
 
@@ -235,7 +235,7 @@ def test_another_access_key_than_the_one_that_is_there_is_refused(place: Place, 
     before = place.content()
     error = place.refuses("--access-key-id", ID, "--secret-access-key-file", str(secret_file))
     assert "holds the access key" in error.message
-    assert "keywheel access-keys create" in error.hint()
+    assert "keywheel access keys create" in error.hint()
     assert place.content() == before
 
 

@@ -1,4 +1,4 @@
-"""`keywheel access`: users, roles and their policies. Works on the data directory, like `keywheel access-keys`."""
+"""`keywheel access`: users, roles and their policies. Works on the data directory, like `keywheel init`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keywheel.cli.access_keys import access_keys
 from keywheel.cli.explain import explain
 from keywheel.cli.house import House, tell, with_house
 from keywheel.cli.output import as_json, iso, moment, print_json, table
+from keywheel.cli.tags import Tag
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import ConfigurationError, ResourceNotFound
 
@@ -18,20 +20,21 @@ if TYPE_CHECKING:
 
 _account = click.option("--account", metavar="ID", help="The account.  [default: that of DIR/credentials]")
 _path = click.option("--path", default="/", show_default=True, metavar="PATH", help="Where it stands, such as /team/.")
+_tags = click.option("--tag", "tags", multiple=True, type=Tag(), help="A tag, for aws:PrincipalTag; may be repeated.")
 _user = click.option("--user", metavar="USER", help="The user whose policy it is.")
 _role = click.option("--role", metavar="ROLE", help="The role whose policy it is.")
 
 
 @click.group()
 def access() -> None:
-    """Who may do what: users, roles, their policies, and why something is allowed or not.
+    """Who may do what: users, their access keys, roles, policies, and why something is allowed or not.
 
-    A user signs with access keys (`keywheel access-keys create --policies`), a role is assumed by whom its trust policy
-    admits. These commands open the data directory themselves, with the root key; no server has to run, and one that
-    runs learns of a change within a second.
+    A user signs with access keys, a role is assumed by whom its trust policy admits. These commands open the data
+    directory themselves, with the root key; no server has to run, and one that runs learns of a change within a second.
     """
 
 
+access.add_command(access_keys)
 access.add_command(explain)
 
 
@@ -53,17 +56,22 @@ def policies() -> None:
 @users.command(name="create")
 @click.argument("name", metavar="USER")
 @_path
+@_tags
 @_account
 @as_json
 @with_house
-def create_user(house: House, name: str, path: str, account: str | None, as_json: bool) -> None:
+def create_user(
+    house: House, name: str, path: str, tags: tuple[tuple[str, str], ...], account: str | None, as_json: bool
+) -> None:
     """Create USER, who may do nothing until a policy is put on them."""
     from keywheel.access.identities import Identities
 
     account = house.scope(account, None).account
     tell(house, "CreateUser", account=account, user=name)
     now = SystemClock().now()
-    made = house.database.write(lambda tx: Identities.create_user(tx, account=account, name=name, path=path, now=now))
+    made = house.database.write(
+        lambda tx: Identities.create_user(tx, account=account, name=name, path=path, now=now, tags=dict(tags))
+    )
     _told(made, "Created", as_json=as_json)
 
 
@@ -72,11 +80,19 @@ def create_user(house: House, name: str, path: str, account: str | None, as_json
 @click.option("--trust", required=True, metavar="FILE", help="The trust policy: who may assume it.")
 @click.option("--longest", default=3600, show_default=True, metavar="SECONDS", help="The longest session.")
 @_path
+@_tags
 @_account
 @as_json
 @with_house
 def create_role(
-    house: House, name: str, trust: str, longest: int, path: str, account: str | None, as_json: bool
+    house: House,
+    name: str,
+    trust: str,
+    longest: int,
+    path: str,
+    tags: tuple[tuple[str, str], ...],
+    account: str | None,
+    as_json: bool,
 ) -> None:
     """Create ROLE, which may do nothing until a policy is put on it."""
     from keywheel.access.identities import Identities
@@ -85,7 +101,7 @@ def create_role(
     tell(house, "CreateRole", account=account, role=name)
     made = house.database.write(
         lambda tx: Identities.create_role(
-            tx, account=account, name=name, trust=text, path=path, longest=longest, now=now
+            tx, account=account, name=name, trust=text, path=path, longest=longest, now=now, tags=dict(tags)
         )
     )
     _told(made, "Created", as_json=as_json)
@@ -256,13 +272,15 @@ def _told(made: Identity, what: str, *, as_json: bool) -> None:
 
 
 def _document(each: Identity) -> dict[str, Any]:
-    document = {
+    document: dict[str, Any] = {
         "name": each.name,
         "account": each.account,
         "arn": each.arn,
         "id": each.identity_id,
         "created": iso(each.created),
     }
+    if each.tags:
+        document["tags"] = dict(each.tags)
     return document if each.longest is None else {**document, "longest_session_seconds": each.longest}
 
 

@@ -1,4 +1,4 @@
-"""`keywheel access-keys`: who may sign requests. Works on the data directory, like `keywheel init`.
+"""`keywheel access keys`: who may sign requests. Works on the data directory, like `keywheel init`.
 
 The secret half of a new key goes into a file that only its owner may read, and is never shown.
 """
@@ -19,19 +19,15 @@ if TYPE_CHECKING:
     from keywheel.access.access_keys import AccessKey
 
 
-@click.group(name="access-keys")
+@click.group(name="keys")
 def access_keys() -> None:
-    """Create, list, switch off and delete access keys, by which clients sign their requests.
-
-    These commands open the data directory themselves, with the root key; no server has to run, and one that runs
-    learns of a change within a second.
-    """
+    """Create, list, switch off and delete access keys, by which clients sign their requests."""
 
 
 @access_keys.command()
-@click.option("--name", "user", required=True, metavar="USER", help="The user whom the key belongs to.")
+@click.argument("user", metavar="USER")
 @click.option("--read-only", is_flag=True, help="The key may read, values included, and change nothing.")
-@click.option("--policies", is_flag=True, help="The key may do what the policies of USER say (`keywheel access`).")
+@click.option("--administrator", is_flag=True, help="The key may do everything that no policy denies.")
 @click.option("--account", metavar="ID", help="The account it works in.  [default: that of DIR/credentials]")
 @click.option("--credentials-file", required=True, metavar="FILE", help="The new AWS credentials file to write it to.")
 @as_json
@@ -40,20 +36,23 @@ def create(
     house: House,
     user: str,
     read_only: bool,
-    policies: bool,
+    administrator: bool,
     account: str | None,
     credentials_file: str,
     as_json: bool,
 ) -> None:
-    """Create an access key for USER, and write it to a new AWS credentials file (mode 0600)."""
+    """Create an access key for USER, and write it to a new AWS credentials file (mode 0600).
+
+    It may do what the policies of USER allow, unless it is made for more.
+    """
     from keywheel.access.access_keys import AccessKeys, Role, new_access_key
     from keywheel.credentials import credentials_text
-    from keywheel.keys.unseal import write_new
+    from keywheel.keys.root.unseal import write_new
 
     access_key_id, secret = new_access_key()
-    if read_only and policies:
-        raise ConfigurationError("Say --read-only or --policies, and not both.")
-    role = Role.READ_ONLY if read_only else Role.POLICIES if policies else Role.ADMINISTRATOR
+    if read_only and administrator:
+        raise ConfigurationError("Say --read-only or --administrator, and not both.")
+    role = Role.READ_ONLY if read_only else Role.ADMINISTRATOR if administrator else Role.POLICIES
     scope = house.scope(account, None)
     account = scope.account
     path = Path(credentials_file)
@@ -153,7 +152,7 @@ def delete(house: House, access_key_id: str, as_json: bool) -> None:
 
 
 def _unknown(access_key_id: str) -> ResourceNotFound:
-    return ResourceNotFound(f"There is no access key {access_key_id}.", hint="`keywheel access-keys list` shows all.")
+    return ResourceNotFound(f"There is no access key {access_key_id}.", hint="`keywheel access keys list` shows all.")
 
 
 def _document(key: AccessKey) -> dict[str, str | bool | None]:

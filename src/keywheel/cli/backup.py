@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from keywheel.cli.asking import root_source
 from keywheel.cli.house import House, tell, with_house, with_settings
-from keywheel.cli.init import passphrase
 from keywheel.cli.output import count
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.config import Settings
@@ -46,13 +46,15 @@ def restore(settings: Settings, file: Path | None, here: bool) -> None:
     do that. `keywheel status` and `keywheel why` show what is left. After a point-in-time recovery of the database, run
     it with --here before any server starts.
     """
+    from keywheel.access import sealed as access
     from keywheel.db.backup import restore as fill
     from keywheel.db.backup import verify
     from keywheel.db.database import open_database
     from keywheel.db.schema import migrate
     from keywheel.db.statement import Tx
     from keywheel.keys.keyring import Keys
-    from keywheel.keys.unseal import load_root_key
+    from keywheel.keys.root.places import PLACES
+    from keywheel.keys.root.rotation import require_known
     from keywheel.rotation import timekeeper
     from keywheel.rotation.rows import after_restore
 
@@ -60,12 +62,13 @@ def restore(settings: Settings, file: Path | None, here: bool) -> None:
         raise click.UsageError("Give a FILE, or --here.")
     if file is not None:
         verify(file)
-    keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
+    keys = Keys(root_source(settings).ring())
     migrate(settings.database_url)
     database = open_database(settings.database_url)
 
     def finish(tx: Tx) -> int:
         keys.check(tx)
+        require_known(keys.ring, tx, (*PLACES, *access.PLACES))
         timekeeper.write(tx, timekeeper.Known())  # an old backup does not make the clock wrong
         return after_restore(tx, to_epoch(SystemClock().now()))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 5.0
 _HINTS = {
-    "AccessDeniedException": "Use an administrator's access key; `keywheel access-keys list` shows each key's role.",
+    "AccessDeniedException": "Use an administrator's access key; `keywheel access keys list` shows each key's role.",
     "InvalidRequestException": "`keywheel secrets history NAME` shows the secret's versions and rotations.",
     "InvalidSignatureException": "Check that both machines' clocks agree and that the credentials are this server's.",
     "NotFoundException": "`keywheel keys list` shows the keys of an account and Region, with their aliases.",

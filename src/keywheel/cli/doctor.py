@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,9 @@ from keywheel.cli.house import STORE_OPTIONS
 from keywheel.cli.output import as_json, print_json, printable
 from keywheel.config import Settings, load_settings
 from keywheel.errors import KeywheelError
-from keywheel.sensitive import Sensitive
+
+if TYPE_CHECKING:
+    from keywheel.keys.root.ring import RootRing
 
 _STYLES = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.FAILED: "red", Grade.SKIPPED: "bright_black"}
 _STORE = ("data", "database", "root_key_file", "passphrase_file")
@@ -87,7 +89,7 @@ def _examine_server(settings: Settings, options: dict[str, Any]) -> Iterator[Fin
             yield from guarded(subject, check) if server.answers else [skipped(subject, "the server does not answer")]
 
 
-def _targets(settings: Settings, root: Sensitive[bytes], region: str | None) -> Iterator[Finding]:
+def _targets(settings: Settings, root: RootRing, region: str | None) -> Iterator[Finding]:
     from keywheel.cli.checks.targets import targets
     from keywheel.cli.house import House
     from keywheel.server import build

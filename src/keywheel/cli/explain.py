@@ -1,4 +1,4 @@
-"""`keywheel access explain`: which statement allows or denies. Asks the policies just as a request would."""
+"""`keywheel access explain`: which statement or grant decides. Asks the policies just as a request would."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from keywheel.clock import SystemClock
 from keywheel.errors import ConfigurationError, ResourceNotFound
 
 if TYPE_CHECKING:
-    from keywheel.access.authorize import Authority, Decision
+    from keywheel.access.authorize import Authority, Decision, Lock
     from keywheel.arn import Arn, Scope
     from keywheel.db.statement import Tx
+
+_CONTEXT = "kms:encryptioncontext:"
 
 
 @click.command()
@@ -36,20 +38,23 @@ def explain(
     region: str | None,
     as_json: bool,
 ) -> None:
-    """Say whether WHO may do ACTION, and which statement decides.
+    """Say whether WHO may do ACTION, and which statement or grant decides.
 
     Of a user, the built-in policies of the access keys count, too. A role is asked for as one of its sessions. What is
-    known only of a real request, such as an address, is said with --context. The exit code is 0 when it is allowed.
+    known only of a real request, such as an address or kms:EncryptionContext:NAME=VALUE, is said with --context. The
+    exit code is 0 when it is allowed.
     """
     from keywheel.access import facts
 
     scope = house.scope(account, region)
-    given = facts.folded(_pair(pair) for pair in pairs)
+    given = [_pair(pair) for pair in pairs]
     with house.database.read() as tx:
         authority = _authority(tx, who, scope)
         known = facts.request_facts(now=SystemClock().now(), region=scope.region, source_ip=None, secure=True)
-        known |= facts.principal_facts(authority.principal)
-        decision = _decide(house, tx, authority, action, resource, known | given)
+        known |= _facts(tx, authority)
+        context = {key[len(_CONTEXT) :]: value for key, value in given if key.lower().startswith(_CONTEXT)}
+        known |= facts.encryption_facts(context) | facts.folded(given)
+        decision = _decide(house, tx, authority, action, resource, known, context)
     if as_json:
         print_json(_document(decision))
     else:
@@ -89,7 +94,25 @@ def _authority(tx: Tx, who: str, scope: Scope) -> Authority:
     return rights.of_user(tx, own, tuple(built_in.values()))
 
 
-def _decide(house: House, tx: Tx, authority: Authority, action: str, resource: str, known: Any) -> Decision:
+def _facts(tx: Tx, authority: Authority) -> Any:
+    from keywheel.access import rights
+    from keywheel.access.identities import Identities, Sort
+
+    who = authority.principal
+    if who.role is None:
+        return rights.user_facts(tx, who)
+    return rights.session_facts(who, Identities().get(tx, who.account, Sort.ROLE, who.role.rpartition("/")[2]))
+
+
+def _decide(
+    house: House,
+    tx: Tx,
+    authority: Authority,
+    action: str,
+    resource: str,
+    known: Any,
+    encryption_context: dict[str, str],
+) -> Decision:
     from keywheel.access import authorize
     from keywheel.access.policy import request
     from keywheel.arn import Arn
@@ -99,7 +122,8 @@ def _decide(house: House, tx: Tx, authority: Authority, action: str, resource: s
     if arn is not None and arn.service == "secretsmanager":
         return authorize.secret(authority, asked, authorize.Lock(arn.account, _of_secret(house, tx, resource)))
     if arn is not None and arn.service == "kms" and arn.resource.startswith("key/"):
-        return authorize.key(authority, asked, authorize.Lock(arn.account, _of_key(house, tx, arn)))
+        lock = _of_key(house, tx, arn, authority)
+        return authorize.key(authority, asked, lock, encryption_context=encryption_context)
     if arn is not None and arn.service == "iam" and arn.resource.startswith("role/"):
         return authorize.assume(authority, asked, authorize.Lock(arn.account, _of_role(tx, arn)))
     return authorize.own(authority, asked)
@@ -117,15 +141,18 @@ def _of_secret(house: House, tx: Tx, resource: str) -> Any:
     return None if secret.policy is None else compiled(secret.policy, Kind.RESOURCE, "the secret's policy")
 
 
-def _of_key(house: House, tx: Tx, arn: Arn) -> Any:
+def _of_key(house: House, tx: Tx, arn: Arn, authority: Authority) -> Lock:
+    from keywheel.access.authorize import Lock
     from keywheel.access.documents import Kind
+    from keywheel.access.granted import held
     from keywheel.access.policy import compiled
     from keywheel.access.templates import default_key_policy
     from keywheel.arn import Scope
 
     key = house.keys.resolve(tx, Scope(arn.account, arn.region), str(arn))
     text = house.keys.lifecycle.policy(tx, key)
-    return compiled(text or default_key_policy(arn.account), Kind.KEY, "the key's policy")
+    policy = compiled(text or default_key_policy(arn.account), Kind.KEY, "the key's policy")
+    return Lock(arn.account, policy, held(house.keys.grants, tx, key, authority.principal))
 
 
 def _of_role(tx: Tx, arn: Arn) -> Any:
@@ -147,6 +174,8 @@ def _document(decision: Decision) -> dict[str, Any]:
             {"policy": each.policy, "kind": each.kind.value, "statement": each.statement} for each in decision.because
         ],
     }
+    if decision.grant_id is not None:
+        document["grant"] = decision.grant_id
     if decision.missing is not None:
         document["missing"] = decision.missing.value
     return document if decision.allowed else {**document, "message": refusal(decision)}
@@ -158,6 +187,8 @@ def _lines(decision: Decision) -> list[str]:
     asked = decision.asked
     lines = [f"{decision.verdict.value}: {asked.principal.arn} {asked.action} {asked.resource}"]
     lines += [f"  by {each.statement!r} of {each.policy} ({each.kind.value} policy)" for each in decision.because]
+    if decision.grant_id is not None:
+        lines.append(f"  by the grant {decision.grant_id}")
     if decision.missing is not None:
         lines.append(f"  no statement of any {decision.missing.value} policy allows it")
     return lines if decision.allowed else [*lines, refusal(decision)]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keywheel.cli.address import DEFAULT_REGION
-from keywheel.cli.init import passphrase
+from keywheel.cli.asking import root_source
 from keywheel.config import Settings, load_settings
 from keywheel.credentials import read_credentials, read_region
 from keywheel.errors import ConfigurationError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keywheel.db.database import Database
     from keywheel.db.statement import Tx
     from keywheel.keys.keyring import Keys
+    from keywheel.keys.root.source import RootSource
 
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _REGION = re.compile(r"([a-z]+-)+\d+", re.ASCII)
@@ -168,20 +169,19 @@ def tell(house: House, event: str, **parameters: str) -> None:
 
 
 @contextmanager
-def open_house(settings: Settings) -> Iterator[House]:
-    """The house that the settings describe.
+def open_house(settings: Settings, source: RootSource | None = None) -> Iterator[House]:
+    """The house that the settings describe; `source` where the caller has asked for passphrases already.
 
     Raises:
         ConfigurationError, KeyStoreError: it is not prepared, or does not belong to this root key.
     """
     from keywheel.keys.keyring import Keys
-    from keywheel.keys.unseal import load_root_key
 
     database = open_store(settings)
     try:
         with database.read() as tx:
             check_schema(tx)
-        keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
+        keys = Keys((source or root_source(settings)).ring())
         with database.point() as tx:
             keys.check(tx)
         yield House(settings, database, keys)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from keywheel.db.database import Database
     from keywheel.keys.keyring import Keys
 
+from keywheel.cli.asking import read_secret_file, root_source
+from keywheel.cli.house import House, tell
 from keywheel.config import Settings, load_settings
 from keywheel.errors import ConfigurationError, KeyStoreError
 from keywheel.sensitive import Sensitive
@@ -95,36 +97,13 @@ def _elsewhere(settings: Settings) -> str:
     return "".join(f" {option} {value}" for option, value in options.items() if value)
 
 
-def read_secret_file(path: str) -> Sensitive[str]:
-    """The first line of a file that holds a secret.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is empty.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__}).") from None
-    if not text:
-        raise ConfigurationError(f"{path} is empty.")
-    return Sensitive(text)
-
-
-def passphrase(settings: Settings) -> Sensitive[str]:
-    """The root key's passphrase: from its file, else asked for at the terminal."""
-    if settings.passphrase_file is not None:
-        return read_secret_file(settings.passphrase_file)
-    return Sensitive(click.prompt("Passphrase of the root key", hide_input=True, err=True))
-
-
 def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
     """Do what is missing; a line for each thing done."""
-    from keywheel.cli.house import House, tell
     from keywheel.credentials import config_text
     from keywheel.db.database import open_database
     from keywheel.db.schema import migrate
     from keywheel.keys.keyring import Keys
-    from keywheel.keys.unseal import load_root_key, write_new
+    from keywheel.keys.root.unseal import write_new
 
     os.umask(0o077)  # every file made here, SQLite's among them, is for its owner alone
     done = []
@@ -141,7 +120,7 @@ def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
     database = open_database(settings.database_url)
     try:
         done += _create_root_key(database, settings)
-        keys = Keys(load_root_key(settings.root_key_path, lambda: passphrase(settings)))
+        keys = Keys(root_source(settings).ring())
         if database.write(keys.bind):
             done.append("Tied the database to the root key.")
         done += _create_key(database, keys, directory, administrator)
@@ -158,7 +137,6 @@ def _prepare(settings: Settings, administrator: Administrator) -> list[str]:
 def _create_root_key(database: Database, settings: Settings) -> list[str]:
     """The root key, on disk before the database is tied to it; never a new one for a database that has one."""
     from keywheel.keys.keyring import Keys
-    from keywheel.keys.unseal import create_root_key
 
     path = settings.root_key_path
     if path.exists():
@@ -169,7 +147,8 @@ def _create_root_key(database: Database, settings: Settings) -> list[str]:
                 f"There is no root key file {path}, and the database is tied to a root key.",
                 hint="Restore the file from where you keep a copy, or name it with --root-key-file.",
             )
-    create_root_key(path, None if settings.passphrase_file is None else read_secret_file(settings.passphrase_file))
+    kind = "file" if settings.passphrase_file is None else "passphrase"
+    root_source(settings).make(path, "token" if settings.root_key_token else kind, None)
     return [f"Created the root key {path}. Keep a copy of it apart from the database."]
 
 
@@ -178,7 +157,7 @@ def _create_key(database: Database, keys: Keys, directory: Path, wanted: Adminis
     from keywheel.access.access_keys import AccessKeys, Role, new_access_key
     from keywheel.clock import SystemClock
     from keywheel.credentials import credentials_text, read_credentials
-    from keywheel.keys.unseal import write_new
+    from keywheel.keys.root.unseal import write_new
 
     path, access_keys, done = directory / "credentials", AccessKeys(keys), []
     if not path.exists():
@@ -189,7 +168,7 @@ def _create_key(database: Database, keys: Keys, directory: Path, wanted: Adminis
     if wanted.access_key_id not in (None, access_key_id):
         raise ConfigurationError(
             f"{path} holds the access key {access_key_id} already.",
-            hint="`keywheel access-keys create` makes further ones.",
+            hint="`keywheel access keys create` makes further ones.",
         )
     with database.point() as tx:
         known = access_keys.known(tx, access_key_id) is not None

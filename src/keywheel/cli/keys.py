@@ -13,7 +13,9 @@ import click
 
 from keywheel.cli.house import House, tell, with_house
 from keywheel.cli.key_rotation import COMMANDS
+from keywheel.cli.material import echo_material, material_of
 from keywheel.cli.output import NOTHING, as_json, count, iso, moment, print_json, printable, table
+from keywheel.cli.reencrypt import reencrypt
 from keywheel.clock import SystemClock, to_epoch
 from keywheel.errors import ConfigurationError, ResourceNotFound
 
@@ -39,7 +41,7 @@ def keys() -> None:
     """
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, reencrypt):
     keys.add_command(command)
 
 
@@ -119,14 +121,15 @@ def list_keys(house: House, account: str | None, region: str | None, as_json: bo
 @as_json
 @with_house
 def show(house: House, key: str, account: str | None, region: str | None, as_json: bool) -> None:
-    """Show one key, by its id, ARN or alias."""
+    """Show one key, by its id, ARN or alias, and which secrets depend on it."""
     scope = house.scope(account, region)
     now = SystemClock().now()
     with house.database.read() as tx:
         found = house.keys.find(tx, scope, key, now=now, aliases=True)
         aliases = _names(house, tx, found.scope, found)[found.key_id]
+        material = material_of(tx, found, aliases)
     if as_json:
-        print_json(_document(found, aliases))
+        print_json(_document(found, aliases) | material.document())
         return
     instant = to_epoch(now)
     used = NOTHING if found.last_used is None else f"{found.last_operation}, {moment(found.last_used, instant)}"
@@ -151,6 +154,7 @@ def show(house: House, key: str, account: str | None, region: str | None, as_jso
     width = max(map(len, lines))
     for name, text in lines.items():
         click.echo(f"{name:{width}}  {text}")
+    echo_material(material, instant)
 
 
 def _keys(house: House, tx: Tx, scope: Scope) -> list[Key]:

@@ -20,9 +20,9 @@ _COMMANDS = {
     "repair": "why:repair",
     "evidence": "evidence:evidence",
     "secrets": "secrets:secrets",
-    "access-keys": "access_keys:access_keys",
     "access": "access:access",
     "keys": "keys:keys",
+    "root": "root:root",
     "backup": "backup:backup",
     "restore": "backup:restore",
     "move": "move:move",
@@ -55,7 +55,7 @@ def cli() -> None:
 
     `keywheel init` prepares a data directory, `keywheel serve` runs the server; every AWS client works against it
     with --endpoint-url. `status`, `rotate`, `why`, `repair`, `evidence`, `clock` and `secrets` talk to a server,
-    `access-keys`, `access`, `keys` and `audit` open the data directory themselves, and `doctor` looks at both.
+    `access`, `keys`, `root` and `audit` open the data directory themselves, and `doctor` looks at both.
     """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keywheel.cli.init import passphrase
+from keywheel.cli.asking import ask
 from keywheel.config import load_settings
 
 
@@ -40,4 +40,4 @@ def serve(**options: Any) -> None:
     from keywheel import server
 
     settings = load_settings(options)
-    sys.exit(server.serve(settings, lambda: passphrase(settings)))
+    sys.exit(server.serve(settings, ask))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
+from keywheel.cli.asking import root_source
 from keywheel.cli.checks.finding import Finding, Grade, failed, guarded, ok, skipped
 from keywheel.cli.house import check_schema, open_store
-from keywheel.cli.init import passphrase
 from keywheel.config import Settings
 from keywheel.db.statement import Tx
 from keywheel.keys.keyring import Keys
-from keywheel.keys.unseal import load_root_key
-from keywheel.sensitive import Sensitive
+from keywheel.keys.root.ring import RootRing
 
 # What makes an answered commit survive a loss of power: the question, the answers that do, and what to do else.
 _DURABLE = {
@@ -33,7 +32,7 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.root: Sensitive[bytes] | None = None
+        self.root: RootRing | None = None
 
     def examine(self) -> Iterator[Finding]:
         """The database answers, has this program's schema, keeps what it answered, and belongs to the root key."""
@@ -49,7 +48,7 @@ class Store:
             yield _durability(tx)
 
     def _root_key(self) -> Iterator[Finding]:
-        root = load_root_key(self._settings.root_key_path, lambda: passphrase(self._settings))
+        root = root_source(self._settings).ring()
         with closing(open_store(self._settings)) as database, database.point() as tx:
             Keys(root).check(tx)
         self.root = root
