@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench certificate chaos fuzz soak model shapes docs requirements clean
+.PHONY: help demo test check fix bench certificate chaos fuzz soak model mutants shapes docs requirements clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ fix: $(VENV)/.dev ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Measure against moto's server and against bare SQL, in one run
+bench: $(VENV)/.dev ## Measure against moto's server, bare SQL and bare cryptography, in one run (ARGS=--only kms)
 	@tools/install_system_packages.sh
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
@@ -57,6 +57,9 @@ soak: $(VENV)/.dev ## Two hours of work in ten minutes (SECONDS=n for less): mem
 model: $(VENV)/.dev ## Explore the protocol's model to its end; writes the table of docs/protocol.md
 	$(BIN)/python -m tests.protocol --write docs/protocol.md
 
+mutants: $(VENV)/.mutants ## Change the rules one by one and see that a test notices (MODULES="access.sigv4 ..." for some)
+	$(BIN)/python tools/mutants.py $(MODULES)
+
 shapes: $(VENV)/.dev ## Generate the wire shapes from botocore's service model
 	$(BIN)/python tools/generate_shapes.py
 
@@ -69,6 +72,8 @@ requirements: ## Pin every dependency by hash (needs uv)
 	  --no-emit-index-url --no-emit-find-links --upgrade --group demo pyproject.toml -o requirements/demo.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --upgrade --group dev --extra aws --extra hsm pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -c requirements/dev.txt --group mutants -o requirements/mutants.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links -c requirements/demo.txt pyproject.toml -o requirements/server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -84,3 +89,7 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml tools/make_venv.sh
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/make_venv.sh
 	@tools/make_venv.sh $(VENV) requirements/dev.txt
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutants.txt
+	@touch $@

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "the address of a package registry": re.compile(
         "|".join((r"pypi\." + "org", "files.python" + "hosted", r"registry\.npm" + "js", r"deb\.deb" + "ian"))
     ),
-    "a path of somebody's machine": re.compile(r"(?<![\w.])/(?:" + "work|home|Users" + r")/\w|/root" + r"/\w"),
+    "a path of somebody's machine": re.compile(r"(?<![\w.])/(?:" + "work|home|Users|root" + r")/\w"),
     "a private key": re.compile("-----BEGIN [A-Z ]*PRIVATE " + "KEY-----"),
 }
 FILE_LINES = 500

@@ -1,0 +1,1 @@
+"""Answers that others published, and other programs that must agree."""
