@@ -1,4 +1,4 @@
-"""Measure everything in one run and print it. `--quick` takes less than a minute, and says less."""
+"""Measure everything in one run and print it. `--quick` takes two minutes, and says less."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import report, rounds, throughput
+from tests.benchmarks import keys, report, rounds, throughput
+from tests.benchmarks.keys import Keyed
 from tests.benchmarks.load import Sample
 from tests.benchmarks.rotations import Rotated, Rotating
 from tests.benchmarks.rounds import Rounds
@@ -43,11 +44,20 @@ QUICK = Size(rounds=3, seconds=0.3, stored=1_000, rotations=32)
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less than a minute")
-    size = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: two minutes")
+    parser.add_argument("--only", choices=("requests", "kms", "rotations"), help="this part alone")
+    given = parser.parse_args()
+    size = QUICK if given.quick else FULL
     console = Console(width=None if os.isatty(1) else 140)
-    with PostgresServer(settings=_DURABLE) as postgres:
-        values = _requests(size, postgres, console) | _rotations(size, postgres, console)
+    values: dict[str, float] = {}
+    if given.only in (None, "kms"):
+        values |= _keys(size, console)
+    if given.only != "kms":
+        with PostgresServer(settings=_DURABLE) as postgres:
+            if given.only in (None, "requests"):
+                values |= _requests(size, postgres, console)
+            if given.only in (None, "rotations"):
+                values |= _rotations(size, postgres, console)
     report.show_goals(values, console)
 
 
@@ -102,6 +112,27 @@ def _of_requests(found: Rounds[Sample]) -> dict[str, float]:
     if "put memory" in found.samples:
         values["8b"] = found.ratio("put sqlite", "put memory", lambda s: s.rate)
     return values
+
+
+def _keys(size: Size, console: Console) -> dict[str, float]:
+    """What keys do on our server, on moto's and in the library; and readers beside them."""
+    with Keywheel("sqlite") as keywheel, Moto() as moto:
+        with console.status("Making keys"):
+            keywheel.fill(1_000)
+            ours = Keyed(keywheel)
+            cases = keys.cases(ours, Keyed(moto), size.seconds)
+        found = rounds.run("Keys", cases, rounds=size.rounds, console=console)
+        beside = {
+            name: partial(ours.readers, 1_000, size.seconds, None if name == "calm" else name)
+            for name in report.BESIDE_KEYS
+        }
+        seen = rounds.run("Readers beside keys", beside, rounds=size.rounds, console=console)
+    report.show_requests(found, console)
+    report.show_keys(found, console)
+    report.show_readers(seen, console, report.BESIDE_KEYS)
+    rates = {"6a": "encrypt", "6b": "decrypt", "6c": "datakey"}
+    values = {row: found.ratio(f"{name} sqlite", f"{name} moto", lambda s: s.rate) for row, name in rates.items()}
+    return values | {"7": found.ratio("sign-rsa sqlite", "sign-rsa library", lambda s: s.rate)}
 
 
 def _rotations(size: Size, postgres: PostgresServer, console: Console) -> dict[str, float]:

@@ -18,6 +18,13 @@ OPERATIONS = {
     "one": "GetSecretValue, 1 connection",
     "put": "PutSecretValue",
     "create": "CreateSecret",
+    "encrypt": "KMS Encrypt",
+    "decrypt": "KMS Decrypt",
+    "datakey": "KMS GenerateDataKey",
+    "sign-p256": "KMS Sign, P-256",
+    "sign-rsa": "KMS Sign, RSA-2048",
+    "verify": "KMS Verify, P-256",
+    "mac": "KMS GenerateMac, SHA-256",
 }
 SERVERS = {
     "sqlite": "keywheel, SQLite",
@@ -27,6 +34,7 @@ SERVERS = {
     "moto": "moto_server",
     "uvicorn": "bare uvicorn (constant bytes)",
     "protocol": "bare protocol (constant bytes)",
+    "library": "bare library call, in one thread",
 }
 ROTATIONS = {
     "single-user": "engine, single user",
@@ -34,6 +42,13 @@ ROTATIONS = {
     "alternating-users": "engine, alternating users",
     "alternating_users": "bare SQL of alternating users",
     "least": "one ALTER over a kept session, one login",
+}
+READERS = {"calm": "no rotation", "busy": "8 rotations at a time"}
+BESIDE_KEYS = {
+    "calm": "nothing beside",
+    "encrypt": "4 connections encrypt",
+    "sign-p256": "4 connections sign, P-256",
+    "sign-rsa": "4 connections sign, RSA-2048",
 }
 
 
@@ -52,6 +67,22 @@ def show_requests(found: Rounds[Sample], console: Console) -> None:
                 f"{1e6 * found.median(case, lambda s: s.cpu_each):,.1f}",
                 str(sum(sample.refused for sample in found.samples[case]) or ""),
                 end_section=number == len(cases),
+            )
+    console.print(table)
+
+
+def show_keys(found: Rounds[Sample], console: Console) -> None:
+    """What keys do here, as ratios to moto's server and to the bare call of the library."""
+    table = _table("keys, rate", "to moto", "to the library", "our CPU to the library's", "moto's CPU to ours")
+    for operation, title in OPERATIONS.items():
+        ours, moto, library = (f"{operation} {name}" for name in ("sqlite", "moto", "library"))
+        if library in found.samples:
+            table.add_row(
+                title,
+                f"{found.ratio(ours, moto, lambda s: s.rate):.1f}×",
+                f"{found.ratio(ours, library, lambda s: s.rate):.3f}×",
+                f"{found.ratio(ours, library, lambda s: s.cpu_each):.2f}×",
+                f"{found.ratio(moto, ours, lambda s: s.cpu_each):.1f}×",
             )
     console.print(table)
 
@@ -79,10 +110,10 @@ def show_rotations(found: Rounds[Rotated], console: Console) -> None:
     console.print(table)
 
 
-def show_readers(found: Rounds[Sample], console: Console) -> None:
-    """What rotations do to readers."""
+def show_readers(found: Rounds[Sample], console: Console, cases: Mapping[str, str] = READERS) -> None:
+    """What goes on beside readers does to them."""
     table = _table("GetSecretValue, 4 connections", "requests/s", "p50 ms", "p99 ms")
-    for case, title in {"calm": "no rotation", "busy": "8 rotations at a time"}.items():
+    for case, title in cases.items():
         table.add_row(
             title,
             f"{found.median(case, lambda s: s.rate):,.0f}",

@@ -28,7 +28,9 @@ class Signer:
     access_key_id: str
     secret: Sensitive[str]
 
-    def request(self, target: str, members: dict[str, Any], port: int, now: datetime) -> bytes:
+    def request(
+        self, target: str, members: dict[str, Any], port: int, now: datetime, *, service: str = "secretsmanager"
+    ) -> bytes:
         """A whole signed HTTP request."""
         body = json.dumps(members).encode()
         headers = [
@@ -41,7 +43,7 @@ class Signer:
             access_key_id=self.access_key_id,
             secret=self.secret,
             region=REGION,
-            service="secretsmanager",
+            service=service,
             now=now,
         )
         headers += [
@@ -57,6 +59,11 @@ class Signer:
         """Requests of one operation of Secrets Manager, signed now."""
         now = datetime.now(UTC)
         return [self.request(f"secretsmanager.{operation}", members, port, now) for members in all_members]
+
+    def key_requests(self, operation: str, all_members: list[dict[str, Any]], port: int) -> list[bytes]:
+        """Requests of one operation of KMS, signed now."""
+        now, target = datetime.now(UTC), f"TrentService.{operation}"
+        return [self.request(target, members, port, now, service="kms") for members in all_members]
 
 
 def name(number: int) -> str:

@@ -4,7 +4,7 @@ An effect is a transaction of the store or a verb of a target. They are found by
 every strategy's target are wrapped where the composition root builds them. So a new effect is covered unnamed. Without
 a number the names of all effects are written down instead.
 
-    python -m tests.crash.fused_server --data DIR --process engine --record FILE [--point N]
+    python -m tests.crash.fused_server --data DIR --process engine --record FILE [--point N] [--only NAME]
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ R = TypeVar("R")
 class FusedDatabase:
     """A store whose transactions are effects, named by the work that they carry."""
 
-    def __init__(self, database: Database, fuse: Fuse) -> None:
+    def __init__(self, database: Database, fuse: Fuse, only: str = "") -> None:
         self._database = database
         self._fuse = fuse
+        self._only = only
 
     def write(self, work: Callable[[Tx], R]) -> R:
-        """A transaction between two points; but for the audit ledger's own, which come by the clock and at the end."""
+        """A transaction between two points; but for what comes by the clock: the audit ledger's and the root key's."""
         name = getattr(work, "__qualname__", "work").replace(".<locals>.<lambda>", "")
-        if threading.current_thread().name.startswith("audit-") or name.startswith("open_audit"):
+        clocked = threading.current_thread().name.startswith(("audit-", "root-key-")) or name.startswith("open_audit")
+        if clocked or not name.startswith(self._only):
             return self._database.write(work)
         self._fuse.passes(f"before transaction {name}")
         result = self._database.write(work)
@@ -68,17 +70,18 @@ def main() -> None:
     parser.add_argument("--process", choices=["api", "engine"], required=True)
     parser.add_argument("--point", type=int)
     parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--only", default="", help="of the transactions, those whose names begin so")
     given = parser.parse_args()
     fuse = Fuse()
     server.build = partial(
         server.build,
-        around=lambda database: FusedDatabase(database, fuse),
+        around=lambda database: FusedDatabase(database, fuse, given.only),
         runners=Runners(None, fused_strategies(fuse)),
     )
     name = f"_run_{given.process}"
     setattr(server, name, partial(_armed, getattr(server, name), fuse, given.point, given.record))
     settings = load_settings({"data": given.data, "database": given.database, "port": 0})
-    raise SystemExit(server.serve(settings, lambda: Sensitive("")))
+    raise SystemExit(server.serve(settings, lambda _: Sensitive("")))
 
 
 def _armed(run: Callable[..., None], fuse: Fuse, point: int | None, record: Path, *args: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keywheel.arn import Scope
 from keywheel.config import load_settings
-from keywheel.keys.unseal import load_root_key
+from keywheel.keys.root.unseal import load_root_key
 from keywheel.secrets.ledger import Draft
 from keywheel.secrets.values import Value
 from keywheel.sensitive import Sensitive
