@@ -30,11 +30,11 @@ import pytest
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keywheel.cli.init import passphrase
+from keywheel.cli.asking import ask
 from keywheel.config import Settings, load_settings
 from keywheel.db.database import open_database
 from keywheel.errors import ConfigurationError, KeywheelError
-from keywheel.keys.unseal import create_root_key
+from keywheel.keys.root.unseal import create_root_key
 from keywheel.server import engine_lock, log_to_stderr, serve
 from tests.support.keywheel_server import KEYWHEEL, KeywheelServer, clean_environment, run_keywheel
 from tests.support.servers import Authority, free_port
@@ -101,7 +101,7 @@ def refuses(data: Path, **options: Any) -> KeywheelError:
 
     def start() -> None:
         settings = load_settings({"data": str(data), "port": 0, **options}, {})
-        serve(settings, lambda: passphrase(settings))
+        serve(settings, ask)
 
     before = os.umask(0o077)
     try:

@@ -27,7 +27,8 @@ GENERATED = {Path("keywheel/api/kms/shapes.py"), Path("keywheel/api/secretsmanag
 SCRIPTS = {path for path in FILES if "migrations" in path.parts and path.name != "__init__.py"}
 MODULES = [path for path in FILES if path not in SCRIPTS and path.name != "__main__.py"]
 
-READS_THE_ENVIRONMENT = {"keywheel/config.py", "keywheel/aws_lambda.py"}
+# The settings; the Lambda function, and the process of a rotation function, which is given its own.
+READS_THE_ENVIRONMENT = {"keywheel/config.py", "keywheel/aws_lambda.py", "keywheel/functions/child.py"}
 READS_THE_TIME = {"keywheel/clock.py"}
 # Where a secret value is uncovered, and what for. A new place here is a decision, and is reviewed as one.
 REVEALS = {
@@ -42,12 +43,17 @@ REVEALS = {
     "keywheel/cli/client.py": "a value, in the body of a signed request",
     "keywheel/cli/values.py": "a value from a file, on its way into a request",
     "keywheel/credentials.py": "the credentials file",
-    "keywheel/keys/custom.py": "a token's PIN or a proxy's secret, to be wrapped",
+    "keywheel/functions/local.py": "what a session signs with, on its way to the function that acts in it",
+    "keywheel/rotation/known.py": "what must not be told of a function's words",
+    "keywheel/keys/custom/stores.py": "a token's PIN or a proxy's secret, to be wrapped",
     "keywheel/keys/stores/token.py": "a token's PIN, beside the driver",
     "keywheel/keys/envelope.py": "the data key, beside the cipher",
-    "keywheel/keys/stores/software.py": "the root key, beside the cipher",
+    "keywheel/keys/grants.py": "the key of grant tokens, beside the digest",
+    "keywheel/keys/root/ring.py": "the root key, beside the cipher",
+    "keywheel/keys/root/source.py": "a new passphrase, on its way into its file",
+    "keywheel/keys/root/token.py": "the PIN of the root key's token, on its way to the driver",
     "keywheel/keys/signing.py": "the audit ledger's private key, beside the cipher",
-    "keywheel/keys/unseal.py": "the passphrase, beside Argon2id",
+    "keywheel/keys/root/unseal.py": "the passphrase, beside Argon2id",
     "keywheel/rotation/store.py": "a pending value, on its way into the ledger",
     "keywheel/rotator.py": "the JSON of a secret",
     "keywheel/rotators/_libpq.py": "the password, beside the driver",
@@ -139,7 +145,7 @@ def test_a_room_has_a_doormat(path: Path) -> None:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    """By the settings; and by the Lambda function, which is set up by nothing else."""
+    """By the settings; and by functions, which are set up by nothing else."""
     assert files_where("os.environ", "os.environb", "os.getenv", "os.putenv") == READS_THE_ENVIRONMENT
 
 

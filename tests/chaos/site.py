@@ -16,7 +16,7 @@ from typing import Any
 from keywheel.arn import Scope
 from keywheel.config import Settings
 from keywheel.credentials import read_credentials
-from keywheel.keys.unseal import load_root_key
+from keywheel.keys.root.unseal import load_root_key
 from keywheel.rotator import Credential
 from keywheel.sensitive import Sensitive
 from keywheel.server import House, build
