@@ -10,7 +10,9 @@ import pytest
 from keywheel.access.documents import Kind
 from keywheel.access.policy import compile_policy
 from keywheel.access.templates import default_key_policy
+from keywheel.arn import Scope
 from keywheel.db.statement import Tx
+from keywheel.errors import AccessDenied
 from keywheel.keys.keyring import Key
 from keywheel.rotation.outbox import entry_of
 from keywheel.secrets.labels import CURRENT
@@ -108,3 +110,73 @@ def test_the_ledger_says_that_the_engine_acted(account: Account) -> None:
     for note in account.journal("app"):
         identity = entry_of(1, note).user_identity
         assert (identity.type, identity.invoked_by) == ("AWSService", "keywheel.internal")
+
+
+def replicated(account: Account, target: MemoryTarget, text: str) -> Key:
+    """The secret `own`, replicated to another Region under a key of that Region with that policy."""
+    keys, now, there = account.rooms.keys, account.clock.now(), Scope(SCOPE.account, "eu-west-1")
+    key = account.rooms.database.write(lambda tx: keys.create(tx, there, description="", now=now))
+    account.create("own", target.new_user("own", "own-password"))
+
+    def work(tx: Tx) -> None:
+        secret = account.rooms.secrets.find(tx, SCOPE, "own", lock=True)
+        account.rooms.replicas.add(tx, secret, [("eu-west-1", key.arn)], overwrite=False, now=now)
+        found = keys.find(tx, there, key.key_id, now=now, lock=True)
+        keys.lifecycle.put_policy(tx, found, text)
+
+    account.rooms.database.write(work)
+    return key
+
+
+def status(account: Account) -> tuple[str, str | None]:
+    """How the replica of `own` stands, and why."""
+    with account.rooms.database.read() as tx:
+        ((replica, _),) = account.rooms.replicas.status(tx, account.rooms.secrets.find(tx, SCOPE, "own"))
+    return replica.status, replica.message
+
+
+@pytest.mark.parametrize("is_rotated", [True, False])
+def test_a_deny_of_a_replica_s_key_fails_the_replica(account: Account, target: MemoryTarget, is_rotated: bool) -> None:
+    """With the reason, whoever wrote the value; the primary's change stands, and the next one tries again."""
+    key = replicated(account, target, policy(Principal=ENGINE, Action="kms:GenerateDataKey"))
+    assert status(account) == ("InSync", None)
+    if is_rotated:
+        account.rotated("own", SINGLE_USER)
+        assert account.events("own")[-1] == "RotationSucceeded"
+    else:
+        account.put("own", "another")
+    state, reason = status(account)
+    assert state == "Failed"
+    assert reason == f"The policy of the key {key.arn} denies kms:GenerateDataKey to keywheel.internal (No)."
+    there = Scope(SCOPE.account, "eu-west-1")
+
+    def spare(tx: Tx) -> None:
+        found = account.rooms.keys.find(tx, there, key.key_id, now=account.clock.now(), lock=True)
+        account.rooms.keys.lifecycle.put_policy(tx, found, default_key_policy(SCOPE.account))
+
+    account.rooms.database.write(spare)
+    account.put("own", "the next")
+    assert status(account) == ("InSync", None)
+
+
+def test_what_the_primary_s_key_denies_is_not_copied(account: Account, target: MemoryTarget) -> None:
+    """To copy a value is to read it."""
+    key = under_key(account, target, policy(Principal=ENGINE, Action="kms:Decrypt"))
+    now = account.clock.now()
+
+    def work(tx: Tx) -> None:
+        secret = account.rooms.secrets.find(tx, SCOPE, "own", lock=True)
+        account.rooms.replicas.add(tx, secret, [("eu-west-1", None)], overwrite=False, now=now)
+
+    account.rooms.database.write(work)
+    reason = f"The policy of the key {key.arn} denies kms:Decrypt to keywheel.internal (No)."
+    assert status(account) == ("Failed", reason)
+
+
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:GenerateDataKey"])
+def test_a_rehearsal_is_refused_to_whoever_asks_for_it(account: Account, target: MemoryTarget, action: str) -> None:
+    """With the same reason, and nothing is pending."""
+    under_key(account, target, policy(Principal=ENGINE, Action=action))
+    with pytest.raises(AccessDenied, match=f"denies {action} to keywheel.internal"):
+        account.rotate("own", SINGLE_USER, immediately=False, days=30)
+    assert set(account.labels("own")) == {CURRENT}

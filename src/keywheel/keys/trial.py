@@ -20,6 +20,17 @@ from keywheel.sensitive import Sensitive
 if TYPE_CHECKING:
     from keywheel.keys.keyring import Keys
 
+ACTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        SIGN: ("Sign", "Verify", "GetPublicKey"),
+        ENCRYPT: ("Encrypt", "Decrypt"),
+        MAC: ("GenerateMac", "VerifyMac"),
+        AGREE: ("DeriveSharedSecret", "GetPublicKey"),
+        ENCAPSULATE: ("Encapsulate", "Decapsulate"),
+    }
+)
+"""What the trial of a key of each usage does with it."""
+
 
 def prove(keys: Keys, tx: Tx, key: Key) -> None:
     """Nothing, when the key does everything that it is for.

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from keywheel.clock import from_epoch, to_epoch
 from keywheel.db.statement import Tx
 from keywheel.errors import Fenced, InvalidParameter, InvalidRequest, PasswordRejected
-from keywheel.rotation import machine, particulars, rows
+from keywheel.rotation import machine, particulars, permission, rows
 from keywheel.rotation.machine import Failure, Rotation, Step
 from keywheel.rotation.particulars import Asker, Particulars
 from keywheel.rotation.rows import Entry, Note
@@ -391,6 +391,7 @@ class Rotations:
     def _rehearse(self, tx: Tx, secret: Secret, token: str, rotation: Rotation, now: datetime) -> Rotation:
         labels = self._secrets.labels(tx, secret)
         current = None if CURRENT not in labels else self._secrets.version(tx, secret, labels[CURRENT])
+        permission.check_rehearsal(tx, self._secrets.vault.keys, secret, current, token)
         value = None if current is None else self._secrets.open(tx, secret, current)
         if value is None:
             return machine.settle(rotation)  # nothing to test with

@@ -36,9 +36,22 @@ class Runners:
         Raises:
             ConfigurationError: one cannot; it says which, and why.
         """
+        for name in self.names:
+            self.check_one(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The functions of the settings."""
+        return [] if self._local is None else sorted(self._local.names)
+
+    def check_one(self, name: str) -> None:
+        """Return if this function of the settings can be run.
+
+        Raises:
+            ConfigurationError: it cannot; it says why.
+        """
         if self._local is not None:
-            for name in sorted(self._local.names):
-                self._local.check(name)
+            self._local.check(name)
 
     def built_in(self, function: str, scope: Scope) -> Strategy | None:
         """The strategy that a function ARN of `scope` names, or None."""

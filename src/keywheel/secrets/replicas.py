@@ -6,6 +6,7 @@
 3. Values are sealed again, under the replica's own key and for its own ARN.
 4. A replica that cannot be sealed for is Failed and says why; the primary's change stands. Its metadata is then up to
    date, and its values and labels are those of the last time it was InSync. Each later change tries again.
+   So it is where a key's policy denies the copying, which is the server's own work, whoever wrote the value.
 5. A replica shows how its primary is rotated. It has no rotation of its own, so nothing rotates it.
 6. Only its primary writes to a replica. When it was last accessed is its own.
 
@@ -14,7 +15,7 @@ Sources: the user guide on replication and on promotion to a standalone secret; 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from math import inf
@@ -22,6 +23,7 @@ from math import inf
 from keywheel.arn import Scope, SecretRef
 from keywheel.db.statement import Tx
 from keywheel.errors import DecryptionFailure, EncryptionFailure, InvalidParameter, KeyStoreError
+from keywheel.keys.keyring import Keys
 from keywheel.secrets import rows
 from keywheel.secrets.ledger import Change, Draft, Secrets
 from keywheel.secrets.rows import Replica, Secret, Version
@@ -38,12 +40,16 @@ _SHARED = ("description", "type", "owning_service", "tags", "policy", "rotated",
 _NOT_SEALED = (EncryptionFailure, DecryptionFailure, KeyStoreError)
 _ALL = 1_000_000
 
+Permit = Callable[[Tx, Keys, Secret, str, str | None, str], None]
+"""Asked before a key is used to copy a value: of which secret, for which action, which key, for which version."""
+
 
 class Replicas:
     """The replicas of every account. Its methods expect that the caller has locked the primary."""
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: Secrets, permit: Permit | None = None) -> None:
         self._secrets = secrets
+        self._permit = permit
         secrets.watch(self._on_change)
 
     # --- asked for by callers
@@ -179,6 +185,10 @@ class Replicas:
         return found
 
     def _seal_again(self, tx: Tx, primary: Secret, copy: Secret, original: Version, now: datetime) -> Version:
+        if self._permit is not None and original.sealed is not None:
+            keys, version_id = self._secrets.vault.keys, original.version_id
+            self._permit(tx, keys, primary, "Decrypt", original.key_arn, version_id)
+            self._permit(tx, keys, copy, "GenerateDataKey", copy.kms_key_id, version_id)
         value = self._secrets.open(tx, primary, original)
         if value is None:
             return original._replace(accessed=None)

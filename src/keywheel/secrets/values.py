@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from keywheel.arn import Scope, SecretRef, parse_secret_id
 from keywheel.clock import epoch_day
@@ -55,7 +56,7 @@ class Sealed:
     sealed: bytes
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True):
     """What decides whether a value may be read. `key_arn` is None for the default key."""
 
     arn: str
@@ -65,7 +66,7 @@ class Found(NamedTuple):
     key_arn: str | None
 
 
-class Reading(NamedTuple):
+class Reading(Struct, frozen=True):
     """What GetSecretValue answers. `first_today` asks the caller to remember the access."""
 
     secret_id: int

@@ -24,7 +24,8 @@ MONTHLY = Rules(expression="cron(0 0 1 * ? *)")
 SIGN, MAC, AGREE, ENCRYPT, KEM = (
     *("SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCRYPT_DECRYPT", "ENCAPSULATE_DECAPSULATE"),
 )
-POLICY = '{"Version": "2012-10-17", "Statement": []}'
+_ALLOW = '{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "kms:*", "Resource": "*"}'
+POLICY = f'{{"Version": "2012-10-17", "Statement": [{_ALLOW}]}}'
 
 
 def test_an_rsa_key_is_rotated_each_month_of_a_year(account: KeyAccount) -> None:

@@ -12,7 +12,7 @@ from keywheel.errors import ValidationFailed
 from keywheel.keys import jwk
 from keywheel.keys.errors import KeyNotFound
 from keywheel.keys.keyring import Key, Keys
-from keywheel.rotation.keys import former_rows, journal, rows
+from keywheel.rotation.keys import former_rows, journal, regions, rows
 from keywheel.rotation.keys.driver import begun, planned
 from keywheel.rotation.keys.former_rows import FormerEntry
 from keywheel.rotation.keys.journal import Note
@@ -96,14 +96,16 @@ class AliasRotations:
 
     @staticmethod
     def miss(tx: Tx, key: Key, operation: str, now: datetime) -> None:
-        """Somebody tried to use a disabled key. Where it is a former key, its watch begins anew."""
+        """Somebody tried to use a disabled key. Where it is a former key, its watch begins anew, in every Region."""
         instant = to_epoch(now)
-        found = former_rows.miss(tx, key.scope, key.key_id, instant, _MISSED_EVERY)
-        if found is not None:
-            stage, event = "disabled", "FormerKeyMissed"
-            note = Note(
-                key.account, key.region, found[0], key.key_id, None, 0, stage, event, None, f"By {operation}.", instant
-            )
+        for scope in regions.of(tx, key.scope, key.key_id):
+            found = former_rows.miss(tx, scope, key.key_id, instant, _MISSED_EVERY)
+            if found is None:
+                continue
+            stage, event, reason = "disabled", "FormerKeyMissed", f"By {operation}."
+            if scope != key.scope:
+                reason = f"By {operation} in {key.region}."
+            note = Note(scope.account, scope.region, found[0], key.key_id, None, 0, stage, event, None, reason, instant)
             journal.note(tx, note)
 
     def _entry(self, tx: Tx, scope: Scope, name: str, rules: Rules, now: datetime) -> Entry:

@@ -58,7 +58,7 @@ def begun(steps: KeySteps, tx: Tx, entry: Entry, now: datetime, *, urgent: bool 
         to_epoch(now),
         run=str(uuid.uuid4()),
         old_key=source.key_id,
-        new_key=identifiers.new_key_id(),
+        new_key=identifiers.new_key_id(multi_region=source.multi_region is not None),
         urgent=urgent,
     )
     entry = rows.save(tx, entry, rotation)

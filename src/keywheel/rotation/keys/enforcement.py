@@ -23,6 +23,7 @@ from keywheel.errors import CallerError, KeyStoreError, ValidationFailed
 from keywheel.keys import states
 from keywheel.keys.keyring import Key, Keys
 from keywheel.keys.specs import SYMMETRIC
+from keywheel.rotation import permission
 from keywheel.rotation.keys import former_rows, rows
 from keywheel.rotation.keys.aliases import AliasRotations
 from keywheel.rotation.keys.obstacles import Obstacle, obstacle
@@ -75,6 +76,8 @@ def judge(key: Key, aliases: Sequence[Entry | str], days: int, now: float, *, is
         return Verdict(key, Action.EXEMPT, obstacle=obstacle(key, new_material=False))
     if key.state in (states.PENDING_DELETION, states.PENDING_REPLICA_DELETION):
         return Verdict(key, Action.EXEMPT, obstacle=obstacle(key, new_material=False))
+    if key.multi_region == states.REPLICA:
+        return Verdict(key, Action.EXEMPT, obstacle=_REPLICA)
     if is_former and not aliases:
         return Verdict(key, Action.EXEMPT, obstacle=_FORMER)
     if key.spec == SYMMETRIC and key.origin == states.AWS_KMS:
@@ -94,9 +97,7 @@ def judge(key: Key, aliases: Sequence[Entry | str], days: int, now: float, *, is
 
 
 def _in_place(key: Key, days: int) -> Verdict:
-    if key.multi_region == "REPLICA":
-        return Verdict(key, Action.EXEMPT, obstacle=_REPLICA)
-    found = obstacle(key._replace(multi_region=None), new_material=False)
+    found = obstacle(key, new_material=False)
     if found is not None:
         return Verdict(key, Action.NONE, obstacle=found)
     if key.rotation_period is not None and key.rotation_period <= days:
@@ -136,6 +137,7 @@ class Enforcement:
         key = self._keys.find(tx, scope, key_id, now=now, lock=True)
         verdict = self.verdict(tx, key, days, to_epoch(now))
         if verdict.action is Action.AUTOMATIC:
+            permission.require(key, self._keys.lifecycle.policy(tx, key), "EnableKeyRotation")
             self._keys.rotation.enable(tx, key, days, now, shortest=SHORTEST)
         elif verdict.action is Action.ALIAS and verdict.alias is not None:
             entry = rows.get(tx, scope, verdict.alias)

@@ -33,6 +33,7 @@ class Held(StrEnum):
     SECRETS = "SecretsNeedIt"
     ENABLED = "EnabledAgain"
     STATE = "StateForbidsIt"
+    POLICY = "PolicyForbidsIt"
 
 
 class Deed(StrEnum):
@@ -71,12 +72,14 @@ def deed_at(former: Former, rules: Rules) -> tuple[Deed, float | None]:
     return Deed.NOTHING, None
 
 
-def holder(deed: Deed, state: str, *, named: bool, needed: bool) -> Held | None:
+def holder(deed: Deed, state: str, *, named: bool, needed: bool, forbidden: bool = False) -> Held | None:
     """Why a key in `state` must not come to that now; None when it may."""
     if named:
         return Held.ALIAS
     if needed:
         return Held.SECRETS
+    if forbidden:
+        return Held.POLICY
     return Held.ENABLED if deed is Deed.DELETE and state == states.ENABLED else None
 
 

@@ -30,8 +30,8 @@ _TABLE: tuple[tuple[Callable[[Key], bool], Obstacle], ...] = (
     ),
     (lambda key: key.state == states.PENDING_IMPORT, Obstacle("PendingImport", "It waits for key material.")),
     (
-        lambda key: key.multi_region is not None,
-        Obstacle("MultiRegion", "It is a multi-Region key: its replicas would not follow."),
+        lambda key: key.multi_region == states.REPLICA,
+        Obstacle("MultiRegion", "It is a replica, which follows its primary."),
     ),
     (
         lambda key: key.origin == _XKS,
