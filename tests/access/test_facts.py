@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 from keywheel.access import facts
+from keywheel.access.documents import Kind
+from keywheel.access.policy import compile_policy, request
 from keywheel.access.principals import Principal
 from tests.support.policies import ACCOUNT, ALICE, ROLE, SESSION
+
+STATEMENT = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
 def test_what_is_known_of_a_user() -> None:
@@ -53,3 +58,24 @@ def test_an_encryption_context() -> None:
 def test_tags() -> None:
     """By the name of each."""
     assert facts.tag_facts("aws:ResourceTag", [("Team", "shop")]) == {"aws:resourcetag/team": "shop"}
+
+
+def test_facts_are_gathered_when_a_condition_asks() -> None:
+    """Once, and not where no policy has a condition; a fact that is not there is absent as in any mapping."""
+    times: list[str] = []
+
+    def gather() -> facts.Facts:
+        times.append("gathered")
+        return {"aws:username": "alice"}
+
+    plain, asking = (
+        compile_policy(json.dumps({"Statement": {**STATEMENT, **more}}), Kind.IDENTITY)
+        for more in ({}, {"Condition": {"StringEquals": {"aws:UserName": "alice"}, "Null": {"aws:SourceIp": "true"}}})
+    )
+    asked = request(Principal.of(ALICE), "kms:Encrypt", "*", facts.Gathered(gather))
+    assert plain.examine(asked).allowed is not None
+    assert times == []
+    assert asking.examine(asked).allowed is not None
+    assert asking.examine(asked).allowed is not None
+    assert times == ["gathered"]
+    assert {**asked.context} == {"aws:username": "alice"}

@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from keywheel.access.documents import Kind
 from keywheel.access.grants import Grant
@@ -47,7 +48,11 @@ class Verdict(StrEnum):
     NOT_ALLOWED = "not allowed"
 
 
-class Decision(NamedTuple):
+# Every request asks for them, and by the class's name each takes longer than a comparison.
+_ALLOWED, _BY_ROLE = Verdict.ALLOWED, Bond.ROLE
+
+
+class Decision(Struct, frozen=True):
     """An answer, and why: the statements that decided, or the grant, or the kind of policy that has none.
 
     `foreign` says that the resource is another account's.
@@ -63,7 +68,7 @@ class Decision(NamedTuple):
     @property
     def allowed(self) -> bool:
         """Whether the request may go on."""
-        return self.verdict is Verdict.ALLOWED
+        return self.verdict is _ALLOWED
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Authority:
         return any(key in policy.asks for policy in (*self.policies, *others, *narrowing))
 
 
-class Lock(NamedTuple):
+class Lock(Struct, frozen=True):
     """What a resource says itself: its account, its policy if it has one, and the grants on a key."""
 
     owner: str
@@ -88,7 +93,7 @@ class Lock(NamedTuple):
     grants: tuple[Grant, ...] = ()
 
 
-class _Weighed(NamedTuple):
+class _Weighed(Struct, frozen=True):
     """What each side says about a request that nothing denies."""
 
     asked: Request
@@ -101,11 +106,11 @@ class _Weighed(NamedTuple):
     def by_name(self) -> Decision | None:
         """What the resource's policy allows to the caller by name."""
         found = self.resource
-        if found.allowed is None or found.bond < Bond.ROLE:
+        if found.allowed is None or found.bond < _BY_ROLE:
             return None
-        if found.bond is Bond.ROLE:
+        if found.bond is _BY_ROLE:
             return self._as_narrowed((found.allowed,))
-        return Decision(Verdict.ALLOWED, self.asked, (found.allowed,), foreign=self.foreign)
+        return Decision(_ALLOWED, self.asked, (found.allowed,), foreign=self.foreign)
 
     def by_identity(self) -> Decision:
         """What the identity's policies allow, where the resource leaves it to them."""
@@ -118,7 +123,7 @@ class _Weighed(NamedTuple):
         """What a grant allows."""
         if self.narrowed and grant.grantee != self.asked.principal.arn:
             return self.not_allowed(Kind.SESSION)
-        return Decision(Verdict.ALLOWED, self.asked, grant_id=grant.grant_id, foreign=self.foreign)
+        return Decision(_ALLOWED, self.asked, grant_id=grant.grant_id, foreign=self.foreign)
 
     def not_allowed(self, missing: Kind) -> Decision:
         """Nothing of that kind allows it."""
@@ -127,7 +132,7 @@ class _Weighed(NamedTuple):
     def _as_narrowed(self, because: tuple[Where, ...]) -> Decision:
         if self.narrowed:
             return self.not_allowed(Kind.SESSION)
-        return Decision(Verdict.ALLOWED, self.asked, (*because, *self.session), foreign=self.foreign)
+        return Decision(_ALLOWED, self.asked, (*because, *self.session), foreign=self.foreign)
 
 
 def own(authority: Authority, asked: Request) -> Decision:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from keywheel.access import authorize as weigh
-from keywheel.access import facts, rights, sigv4
+from keywheel.access import facts, policy, rights, sigv4
 from keywheel.access.access_keys import AccessKeys, Role
 from keywheel.access.authorize import Authority, Decision, Lock
 from keywheel.access.documents import Kind
-from keywheel.access.facts import Facts
+from keywheel.access.facts import Facts, Gathered
 from keywheel.access.identities import Identities, Sort
-from keywheel.access.policy import compiled, request
+from keywheel.access.patterns import Context
+from keywheel.access.policy import compiled
 from keywheel.access.principals import Principal
 from keywheel.access.sessions import KnownSession, Sessions
 from keywheel.access.sigv4 import Request, SigningKeys
@@ -179,26 +180,24 @@ def _belongs(session: KnownSession, token: Sensitive[str] | None) -> bool:
     return token is not None and session.holds(token)
 
 
-def authorize(caller: Caller, action: str, resource: str, context: Mapping[str, str | tuple[str, ...]]) -> None:
+def authorize(caller: Caller, action: str, resource: str, context: Context) -> None:
     """Return if `caller` may do `action` on `resource`, which has no policy of its own.
 
     Raises:
         AccessDenied: with AWS's text.
     """
-    authority = caller.authority
-    _admit(weigh.own(authority, request(authority.principal, action, resource, {**caller.facts, **context})))
+    _admit(weigh.own(caller.authority, _asked(caller, action, resource, context)))
 
 
-def is_allowed(caller: Caller, action: str, resource: str, context: Facts) -> bool:
+def is_allowed(caller: Caller, action: str, resource: str, context: Context) -> bool:
     """Whether the caller's own policies allow `action` on `resource`; its policy may yet deny it, or allow it."""
-    authority = caller.authority
-    return weigh.own(authority, request(authority.principal, action, resource, {**caller.facts, **context})).allowed
+    return weigh.own(caller.authority, _asked(caller, action, resource, context)).allowed
 
 
 def authorize_secret(
-    caller: Caller, action: str, arn: str, policy: str | None, context: Facts, *, called: str | None = None
+    caller: Caller, action: str, arn: str, text: str | None, context: Context, *, called: str | None = None
 ) -> None:
-    """Return if `caller` may do `action` on the secret `arn`, which has `policy`.
+    """Return if `caller` may do `action` on the secret `arn`, whose policy is `text`.
 
     `called` is what a refusal calls the secret: whoever is refused learns nothing that they did not say themselves. A
     policy of before policies were evaluated may turn out to be none: then only it may be put or taken away.
@@ -206,10 +205,8 @@ def authorize_secret(
     Raises:
         AccessDenied: with AWS's text.
     """
-    authority = caller.authority
-    asked = request(authority.principal, action, arn, {**caller.facts, **context})
     try:
-        own = None if policy is None else compiled(policy, Kind.RESOURCE, "the secret's policy")
+        own = None if text is None else compiled(text, Kind.RESOURCE, "the secret's policy")
     except MalformedPolicyDocument as error:
         if action not in _MENDING:
             said = f"User: {caller.arn} is not authorized to perform: {action} on resource: {called or arn}"
@@ -217,20 +214,26 @@ def authorize_secret(
                 f"{said} because its resource-based policy cannot be evaluated", hint=error.message
             ) from None
         own = None
-    _admit(weigh.secret(authority, asked, Lock(arn.split(":", 5)[4], own)), called)
+    asked = _asked(caller, action, arn, context)
+    _admit(weigh.secret(caller.authority, asked, Lock(arn.split(":", 5)[4], own)), called)
 
 
 def authorize_key(
-    caller: Caller, action: str, arn: str, lock: Lock, context: Facts, encryption_context: Mapping[str, str]
+    caller: Caller, action: str, arn: str, lock: Lock, context: Context, encryption_context: Mapping[str, str]
 ) -> None:
     """Return if `caller` may do `action` with the key `arn`.
 
     Raises:
         AccessDenied: with AWS's text.
     """
-    authority = caller.authority
-    asked = request(authority.principal, action, arn, {**caller.facts, **context})
-    _admit(weigh.key(authority, asked, lock, encryption_context=encryption_context))
+    asked = _asked(caller, action, arn, context)
+    _admit(weigh.key(caller.authority, asked, lock, encryption_context=encryption_context))
+
+
+def _asked(caller: Caller, action: str, resource: str, context: Context) -> policy.Request:
+    """The question. What is known of the caller and of the request is put together when a condition asks."""
+    known = Gathered(lambda: {**caller.facts, **context})
+    return policy.request(caller.authority.principal, action, resource, known)
 
 
 def _admit(decision: Decision, called: str | None = None) -> None:

@@ -7,7 +7,7 @@ Source: the IAM guide on global condition context keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,30 @@ if TYPE_CHECKING:
     from keywheel.keys.rows import Key
 
 Facts = dict[str, str | tuple[str, ...]]
+
+
+class Gathered(Mapping[str, str | tuple[str, ...]]):
+    """Facts that are gathered when the first condition asks for one. Most policies ask for none."""
+
+    __slots__ = ("_found", "_gather")
+
+    def __init__(self, gather: Callable[[], Facts]) -> None:
+        self._gather = gather
+        self._found: Facts | None = None
+
+    def _facts(self) -> Facts:
+        if self._found is None:
+            self._found = self._gather()
+        return self._found
+
+    def __getitem__(self, key: str) -> str | tuple[str, ...]:
+        return self._facts()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts())
+
+    def __len__(self) -> int:
+        return len(self._facts())
 
 
 def principal_facts(principal: Principal) -> Facts:

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from keywheel.access.conditions import Test, compile_condition
 from keywheel.access.documents import GRAMMARS, Choice, Document, Kind, Statement, read_document
@@ -24,10 +25,12 @@ from keywheel.access.patterns import Context, Matcher, Variable, matcher, read_p
 from keywheel.access.principals import Bond, Principal, Principals, compile_principals
 from keywheel.errors import MalformedPolicyDocument
 
+# Every request asks for them, and by the class's name each takes longer than a comparison.
+_NONE, _DIRECT = Bond.NONE, Bond.DIRECT
 _BEFORE_THE_NAME = 5  # colons of an ARN; a policy variable may only come after them
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True):
     """What is asked: who does what to which resource, and what else is known (by condition key in lower case)."""
 
     principal: Principal
@@ -67,25 +70,25 @@ class Rule:
     def applies(self, asked: Request) -> Bond:
         """How closely the statement means the request; NONE where it does not apply (rules 1 to 3)."""
         if self.actions.matches(asked.folded, asked.context) is self.other_actions:
-            return Bond.NONE
-        bond = Bond.DIRECT if self.principals is None else self.principals.bond(asked.principal)
-        if bond is Bond.NONE:
-            return Bond.NONE
+            return _NONE
+        bond = _DIRECT if self.principals is None else self.principals.bond(asked.principal)
+        if bond is _NONE:
+            return _NONE
         doubtful = False
         if self.resources is not None:
             found = self.resources.matches(asked.resource, asked.context)
             if found is self.other_resources or (found is None and not self.other_resources):
-                return Bond.NONE
+                return _NONE
             doubtful = found is None
         for condition in self.conditions:
             holds = condition.holds(asked.context)
             if holds is False:
-                return Bond.NONE
+                return _NONE
             doubtful = doubtful or holds is None
-        return Bond.NONE if doubtful and self.allows else bond
+        return _NONE if doubtful and self.allows else bond
 
 
-class Findings(NamedTuple):
+class Findings(Struct, frozen=True):
     """What one policy says about a request."""
 
     denied: Where | None
@@ -111,13 +114,13 @@ class Policy:
         """What this policy says about `asked` (rule 4)."""
         for rule in self.denies:
             if rule.applies(asked):
-                return Findings(rule.where, None, Bond.NONE)
+                return Findings(rule.where, None, _NONE)
         best = _NOTHING
         for rule in self.allows:
             bond = rule.applies(asked)
             if bond > best.bond:
                 best = Findings(None, rule.where, bond)
-                if bond is Bond.DIRECT:
+                if bond is _DIRECT:
                     break
         return best
 

@@ -23,6 +23,8 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes, unquote_plus
 
+from msgspec import Struct
+
 from keywheel.errors import IncompleteSignature, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
 from keywheel.sensitive import Sensitive
 
@@ -82,7 +84,7 @@ class Signer:
         object.__setattr__(self, "scope", f"{self.date}/{self.region}/{self.service}/{_TERMINATOR}")
 
 
-class Claim(NamedTuple):
+class Claim(Struct, frozen=True):
     """What a request says about its signer. Nothing of it is known to be true before `verify` has returned."""
 
     signer: Signer

@@ -13,7 +13,6 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,12 +172,15 @@ class App:
         if operation is None:
             call.caller = self._door.authenticate(call.request, client=call.client)
             raise UnknownOperation("The requested operation is not known: see X-Amz-Target.")
-        caller = call.caller = self._door.authenticate(call.request, operation.service.signed_for, client=call.client)
-        decode = query.decode if operation.service.forms else partial(wire.decode, service=operation.service)
-        members = call.members = decode(call.request.body, operation.request)
+        service, body = operation.service, call.request.body
+        caller = call.caller = self._door.authenticate(call.request, service.signed_for, client=call.client)
+        if service.forms:
+            members = call.members = query.decode(body, operation.request)
+        else:
+            members = call.members = wire.decode(body, operation.request, service)
         if not operation.late:
             authorize(caller, operation.action, resource_of(members, caller), member_facts(members))
-        elif not (operation.quick or operation.service.forms or operation.service is wire.KMS):
+        elif not (operation.quick or service.forms or service is wire.KMS):
             admit(self._rooms, caller, members)
 
     def _carried_out(self, call: Call) -> Answer:

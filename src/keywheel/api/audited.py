@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ _READ_ONLY = (
     *("Describe", "Get", "List", "BatchGet", "Validate", "Explain"),
     *("Encrypt", "Decrypt", "ReEncrypt", "Generate", "Sign", "Verify", "Derive", "Encapsulate", "Decapsulate"),
 )  # a key is used, not changed
+_KMS = "kms.amazonaws.com"
 _NOBODY = Identity("Unknown")
 _USER_AGENT_LENGTH = 256
 # How a validation error quotes a member. The member may be a policy or a tag, which no entry holds, and a long one.
@@ -46,17 +48,18 @@ class Call:
 def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> Entry:
     """What the ledger says of a call that is about to be answered."""
     caller, operation = call.caller, call.operation
-    service, name = ("keywheel", "UnknownOperation") if operation is None else operation.action.split(":")
-    retired = None if answer[2] is not None else _by_token(call)
+    source, name, read_only = _event("keywheel:UnknownOperation" if operation is None else operation.action)
+    about_keys = source == _KMS
+    retired = _by_token(call) if about_keys and answer[2] is None else None
     return Entry(
         event_version=entries.VERSION,
         event_time=time,
-        event_source=f"{service}.amazonaws.com" if service != "keywheel" else "keywheel",
+        event_source=source,
         event_name=name,
         event_type="AwsApiCall",
         event_id=call.request_id,
         user_identity=_NOBODY if caller is None else _identity(caller),
-        read_only=name.startswith(_READ_ONLY),
+        read_only=read_only,
         aws_region=None if caller is None else caller.scope.region,
         source_ip_address=call.client,
         user_agent=_user_agent(call.request),
@@ -65,10 +68,18 @@ def entry_of(call: Call, answer: tuple[int, bytes, str | None], time: str) -> En
         error_message=None if call.message is None else _without_values(call.message),
         request_parameters=entries.parameters(call.members),
         response_elements=None if answer[2] is not None else entries.elements(call.result),
-        resources=_keys(call, retired) if service == "kms" else None,
+        resources=_keys(call, retired) if about_keys else None,
         additional_event_data=None if retired is None else {"grantId": retired.grant_id},
         recipient_account_id=None if caller is None else caller.scope.account,
     )
+
+
+@cache  # one for each action there is
+def _event(action: str) -> tuple[str, str, bool]:
+    """How the ledger names an action: its source and its name; and whether it changes nothing."""
+    service, name = action.split(":")
+    source = service if service == "keywheel" else f"{service}.amazonaws.com"
+    return source, name, name.startswith(_READ_ONLY)
 
 
 def _identity(caller: Caller) -> Identity:
@@ -95,11 +106,22 @@ def _keys(call: Call, retired: Named | None) -> list[Resource] | None:
     if retired is not None:
         found = [retired.scope.arn("kms", f"key/{retired.key_id}")]
     arns = dict.fromkeys(key_id if ":" in key_id else call.caller.scope.arn("kms", f"key/{key_id}") for key_id in found)
-    return [Resource(arn, arn.split(":")[4], "AWS::KMS::Key") for arn in arns if _KEY_ARN.fullmatch(arn)] or None
+    return [key for arn in arns if (key := _resource(arn)) is not None] or None
+
+
+@lru_cache(4096)
+def _resource(arn: str) -> Resource | None:
+    return Resource(arn, arn.split(":")[4], "AWS::KMS::Key") if _KEY_ARN.fullmatch(arn) else None
 
 
 def _named(shape: Struct | None) -> list[str]:
-    return [key_id for name in _KEY_IDS if (key_id := getattr(shape, name, None)) is not None]
+    names = () if shape is None else _key_members(type(shape))
+    return [key_id for name in names if (key_id := getattr(shape, name)) is not None]
+
+
+@cache  # one for each shape there is
+def _key_members(kind: type[Struct]) -> tuple[str, ...]:
+    return tuple(name for name in _KEY_IDS if hasattr(kind, name))
 
 
 def _user_agent(request: Request) -> str | None:

@@ -94,11 +94,10 @@ def parameters(request: Struct | None) -> dict[str, Any] | None:
     """What may be kept of a request's members, by their names on the wire."""
     if request is None:
         return None
-    found = {wire: getattr(request, name) for name, wire in _members(type(request))}
     told = {
         wire: value if type(value) is str else msgspec.to_builtins(value)
-        for wire, value in found.items()
-        if value is not None
+        for name, wire in _members(type(request))
+        if (value := getattr(request, name)) is not None
     }
     return told or None
 
@@ -107,8 +106,8 @@ def elements(answer: Struct | None) -> dict[str, Any] | None:
     """What may be kept of an answer: which secret, which version."""
     if answer is None:
         return None
-    found = {wire: getattr(answer, name) for name, wire in _answered(type(answer))}
-    return {wire: value for wire, value in found.items() if value is not None} or None
+    told = {wire: value for name, wire in _answered(type(answer)) if (value := getattr(answer, name)) is not None}
+    return told or None
 
 
 @cache

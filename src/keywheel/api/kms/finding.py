@@ -21,7 +21,7 @@ from keywheel.access import facts
 from keywheel.access.authorize import Lock
 from keywheel.access.documents import Kind
 from keywheel.access.door import Caller, authorize, authorize_key
-from keywheel.access.facts import Facts
+from keywheel.access.facts import Facts, Gathered
 from keywheel.access.granted import held
 from keywheel.access.policy import Policy, compiled
 from keywheel.access.templates import default_key_policy, service_key_policy
@@ -65,13 +65,14 @@ def permit(
         InvalidGrantToken: a grant token of the request is none.
     """
     context: dict[str, str] = _context_of(action, request)
-    known = (
-        facts.key_facts(key) | _member_facts(request) | facts.encryption_facts(context) | grant_facts(action, request)
-    )
     policy = compiled(policy_of(rooms, tx, key, changing=changing), Kind.KEY, "the key's policy")
-    known |= _alias_facts(tx, caller, policy, key)
+
+    def known() -> Facts:
+        of_request = _member_facts(request) | facts.encryption_facts(context) | grant_facts(action, request)
+        return facts.key_facts(key) | of_request | _alias_facts(tx, caller, policy, key)
+
     lock = Lock(key.account, policy, grants_for(rooms, tx, caller, key, request, changing=changing))
-    authorize_key(caller, f"kms:{action}", key.arn, lock, known, context)
+    authorize_key(caller, f"kms:{action}", key.arn, lock, Gathered(known), context)
 
 
 def permit_by_way_of(
@@ -82,12 +83,15 @@ def permit_by_way_of(
     Raises:
         AccessDenied: with AWS's text.
     """
-    known = facts.key_facts(key) | facts.encryption_facts(context) | facts.by_way_of("secretsmanager", key.region)
     policy = compiled(policy_of(rooms, tx, key, changing=changing), Kind.KEY, "the key's policy")
-    known |= _alias_facts(tx, caller, policy, key)
+
+    def known() -> Facts:
+        of_request = facts.encryption_facts(context) | facts.by_way_of("secretsmanager", key.region)
+        return facts.key_facts(key) | of_request | _alias_facts(tx, caller, policy, key)
+
     grants = held(rooms.keys.grants, tx, key, caller.authority.principal, remembered=not changing)
     lock = Lock(key.account, policy, grants)
-    authorize_key(caller, f"kms:{action}", key.arn, lock, known, context)
+    authorize_key(caller, f"kms:{action}", key.arn, lock, Gathered(known), context)
 
 
 def policy_of(rooms: Rooms, tx: Tx, key: Key, *, changing: bool = True) -> str:

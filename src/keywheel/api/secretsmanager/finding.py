@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from keywheel.access import facts
 from keywheel.access.door import Caller, authorize, authorize_secret, is_allowed
-from keywheel.access.facts import Facts
+from keywheel.access.facts import Facts, Gathered
 from keywheel.api.kms.finding import permit_by_way_of
 from keywheel.api.rooms import Rooms
 from keywheel.arn import Arn, Scope
@@ -109,14 +109,15 @@ def permit(caller: Caller, request: Struct, arn: str, policy: str | None, tags: 
     Raises:
         AccessDenied: with AWS's text.
     """
-    known = member_facts(request)
-    known["secretsmanager:secretid"] = arn
-    if tags != "{}":
+
+    def known() -> Facts:
         held = json.loads(tags).items()
-        known |= facts.tag_facts("aws:ResourceTag", held) | facts.tag_facts("secretsmanager:ResourceTag", held)
+        of_tags = facts.tag_facts("aws:ResourceTag", held) | facts.tag_facts("secretsmanager:ResourceTag", held)
+        return member_facts(request) | {"secretsmanager:secretid": arn} | of_tags
+
     named = getattr(request, "secret_id", None)
     called = arn if named is None else _arn(caller, named)
-    authorize_secret(caller, _action_of(request), arn, policy, known, called=called)
+    authorize_secret(caller, _action_of(request), arn, policy, Gathered(known), called=called)
 
 
 def permit_key(
