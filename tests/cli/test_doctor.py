@@ -15,7 +15,8 @@ from tests.support.servers import PostgresServer, free_port
 Checks = dict[str, dict[str, str | None]]
 HEALTHY = {
     "data directory", "root key file", "credentials file", "database", "durability", "root key", "server", "clock",
-    "credentials", "rotations", "engine",
+    "credentials", "rotations", "engine", "root key rotation", "functions", "key stores", "alias rotations",
+    "keys pending deletion", "targets",
 }  # fmt: skip
 
 
@@ -54,9 +55,9 @@ def test_a_healthy_house_passes(place: Place) -> None:
     value = place.user("s")
     done = place.run("doctor", "--json")
     checks = {one["check"]: one["result"] for one in json.loads(done.stdout)["checks"]}
-    assert checks == dict.fromkeys({*HEALTHY, "target of s"}, "ok")
+    assert checks == dict.fromkeys({*HEALTHY, "target of s"} - {"targets"}, "ok")
     shown = place.run("doctor")
-    assert b"12 checks, 0 failed, 0 with a warning." in shown.stdout
+    assert b"17 checks, 0 failed, 0 with a warning." in shown.stdout
     assert value["password"].encode() not in done.stdout + shown.stdout + shown.stderr
 
 
@@ -175,3 +176,65 @@ def test_a_passphrase_that_nobody_gives_is_asked_for_in_the_advice(passphrase_da
     assert (checks["root key"], checks["targets"]) == ("failed", "skipped")
     given = examined(passphrase_data, nobody, "--passphrase-file", str(passphrase_data.parent / "passphrase"))
     assert (given["root key"], given["targets"]) == ("ok", "ok")
+
+
+# --- keys
+
+
+def test_an_alias_whose_rotation_fails_is_found(place: Place) -> None:
+    """With the reason; when it works again, it is well."""
+    kms = place.server.client("kms", region=place.region)
+    key_id = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/k", TargetKeyId=key_id)
+    place.run("keys", "schedule", "alias/k", "--rate", "1 day", "--lead", "1h")
+    place.run("keys", "rotate", "alias/k")
+    kms.disable_key(KeyId=key_id)
+    place.run("keys", "rotate", "alias/k", "--urgent", "--no-wait")
+    for _ in range(400):
+        if "KeyDiscarded" in place.text("keys", "history", "alias/k"):
+            break
+    found = examine(place, code=1)["rotation of alias/k"]
+    assert (found["result"], "It is disabled" in str(found["detail"])) == ("failed", True)
+    assert "keywheel keys rotate alias/k" in str(found["advice"])
+    kms.enable_key(KeyId=key_id)
+    place.run("keys", "schedule", "alias/k", "--rate", "1 day")
+    place.run("keys", "rotate", "alias/k")
+    assert examine(place)["alias rotations"]["result"] == "ok"
+
+
+def test_a_key_that_is_deleted_although_something_needs_it_is_found(place: Place) -> None:
+    """An alias is a warning; a value that would be lost is a failure."""
+    kms = place.server.client("kms", region=place.region)
+    named, sealed, idle = (kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(3))
+    kms.create_alias(AliasName="alias/left", TargetKeyId=named)
+    place.client.create_secret(Name="s", SecretString="a value", KmsKeyId=sealed)
+    for key_id in (named, sealed, idle):
+        kms.schedule_key_deletion(KeyId=key_id, PendingWindowInDays=7)
+    checks = examine(place, code=1)
+    assert (checks[f"key {named}"]["result"], checks[f"key {sealed}"]["result"]) == ("warning", "failed")
+    assert "alias/left" in str(checks[f"key {named}"]["detail"])
+    assert "a secret is sealed under it" in str(checks[f"key {sealed}"]["detail"])
+    assert f"key {idle}" not in checks
+
+
+# --- settings and the root key, without a server
+
+
+def test_a_function_that_cannot_run_is_found(data: Path, nobody: str) -> None:
+    """As `serve` would say it; one that can run is told of beside it."""
+    (data / "good.py").write_text("def handler(event, context):\n    pass\n")
+    with (data / "keywheel.toml").open("a") as file:
+        for name, handler in (("fine", "good.handler"), ("broken", "gone.handler")):
+            file.write(f'\n[functions.{name}]\ndirectory = "{data}"\nhandler = "{handler}"\n')
+    checks = examined(data, nobody)
+    assert (checks["function fine"], checks["function broken"]) == ("ok", "failed")
+
+
+def test_a_root_key_that_nobody_has_taken_up_is_found(data: Path, nobody: str) -> None:
+    """The next file lies there; after the rotation all is well."""
+    options = ("--data", str(data))
+    assert run_keywheel("root", "new", *options, "--out", str(data / "root.key.next")).returncode == 0
+    assert examined(data, nobody)["root key rotation"] == "warning"
+    done = run_keywheel("root", "rotate", *options)
+    assert done.returncode == 0, done.stderr
+    assert examined(data, nobody)["root key rotation"] == "ok"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _STYLES = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.FAILED: "red", Grade.SKIPPED: "bright_black"}
 _STORE = ("data", "database", "root_key_file", "passphrase_file")
+_ROOMS = ("functions", "key stores", "alias rotations", "keys pending deletion", "targets")
 _WHOM = ("endpoint_url", "credentials_file", "region", "ca_bundle")
 
 
@@ -35,10 +36,11 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @as_json
 @_with_options
 def doctor(as_json: bool, **options: Any) -> None:
-    """Examine the data directory, the database, the server, the engine and every rotation's target.
+    """Examine the data directory, the database, the server, the engine, the keys and every rotation's target.
 
     Run it on the server's machine. It changes nothing, and shows no value. Each line says what was found and, where
-    that is not good, what to do. Rotations and targets are those of one account and Region, as in `keywheel status`.
+    that is not good, what to do. Rotations, keys and targets are those of one account and Region, as in `keywheel
+    status`.
     The exit code is 1 when something failed.
     """
     findings = []
@@ -67,9 +69,9 @@ def _examine(options: dict[str, Any]) -> Iterator[Finding]:
     yield from _examine_server(settings, options)
     yield from guarded("engine", lambda: server.engine(settings))
     if store.root is None:
-        yield skipped("targets", "the database could not be opened")
+        yield from (skipped(subject, "the database could not be opened") for subject in _ROOMS)
     else:
-        yield from guarded("targets", partial(_targets, settings, store.root, options["region"]))
+        yield from guarded("targets", partial(_examine_rooms, settings, store.root, options["region"]))
 
 
 def _examine_server(settings: Settings, options: dict[str, Any]) -> Iterator[Finding]:
@@ -89,14 +91,25 @@ def _examine_server(settings: Settings, options: dict[str, Any]) -> Iterator[Fin
             yield from guarded(subject, check) if server.answers else [skipped(subject, "the server does not answer")]
 
 
-def _targets(settings: Settings, root: RootRing, region: str | None) -> Iterator[Finding]:
+def _examine_rooms(settings: Settings, root: RootRing, region: str | None) -> Iterator[Finding]:
+    from keywheel.cli.checks import keys
+    from keywheel.cli.checks.functions import functions
     from keywheel.cli.checks.targets import targets
     from keywheel.cli.house import House
     from keywheel.server import build
 
     house = build(settings, root)
     try:
-        yield from targets(house, House(settings, house.rooms.database, house.keys).scope(None, region))
+        scope = House(settings, house.rooms.database, house.keys).scope(None, region)
+        checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+            lambda: functions(house.rooms.runners),
+            lambda: keys.stores(house, scope),
+            lambda: keys.alias_rotations(house, scope),
+            lambda: keys.leaving(house, scope),
+            lambda: targets(house, scope),
+        )
+        for subject, check in zip(_ROOMS, checks, strict=True):
+            yield from guarded(subject, check)
     finally:
         house.close()
 

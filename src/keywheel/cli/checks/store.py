@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from keywheel.cli.asking import root_source
+from keywheel.cli.checks import root
 from keywheel.cli.checks.finding import Finding, Grade, failed, guarded, ok, skipped
 from keywheel.cli.house import check_schema, open_store
 from keywheel.config import Settings
@@ -48,11 +49,14 @@ class Store:
             yield _durability(tx)
 
     def _root_key(self) -> Iterator[Finding]:
-        root = root_source(self._settings).ring()
-        with closing(open_store(self._settings)) as database, database.point() as tx:
-            Keys(root).check(tx)
-        self.root = root
-        yield ok("root key", "opens the database")
+        source = root_source(self._settings)
+        ring = source.ring()
+        with closing(open_store(self._settings)) as database:
+            with database.point() as tx:
+                Keys(ring).check(tx)
+            self.root = ring
+            yield ok("root key", f"opens the database; it comes from {root.provider(source)}")
+            yield from guarded(root.SUBJECT, lambda: root.rotation(source, ring, database))
 
 
 def _durability(tx: Tx) -> Finding:
