@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,8 @@ from tests.chaos.register import Register
 from tests.chaos.site import FUNCTION, Replica, Site
 from tests.soak.client import Client
 
-OUR_FAULT = ("InternalServiceError", "InternalFailure", "ServiceUnavailable")  # 5xx: done or not
+# 5xx: done or not
+OUR_FAULT = ("InternalServiceError", "InternalFailure", "ServiceUnavailable", "KMSInternalException")
 AWAY = "no answer"
 BUSY = "InvalidRequestException"  # RotateSecret while the last rotation of that secret still runs
 _REST = 0.2  # seconds that a client waits before it tries a silent replica again
@@ -56,11 +57,22 @@ class Caller:
 
     def ask(self, operation: str, **members: Any) -> tuple[str | None, Any]:
         """The error's code, or None, and the answer."""
+        return self._call(f"secretsmanager.{operation}", members, "secretsmanager")
+
+    def ask_keys(self, operation: str, **members: Any) -> tuple[str | None, Any]:
+        """The same of AWS KMS."""
+        return self._call(f"TrentService.{operation}", members, "kms")
+
+    def ask_house(self, operation: str, **members: Any) -> tuple[str | None, Any]:
+        """The same of keywheel's own operations."""
+        return self._call(f"keywheel.{operation}", members, "secretsmanager")
+
+    def _call(self, target: str, members: dict[str, Any], service: str) -> tuple[str | None, Any]:
         try:
             if self._client is None:
                 self._client = self._site.client(self._replica)
             self._client.asked.clear()
-            document = self._client.ask(operation, **members)
+            document = self._client.call(target, members, service=service)
         except (OSError, ValueError, IndexError):  # nothing, or half an answer
             self.close()
             return AWAY, {}
@@ -74,25 +86,21 @@ class Caller:
         self._client = None
 
 
-_Work = Callable[[Caller, Replica, random.Random], str | None]
+Work = Callable[[Caller, Replica, random.Random], str | None]
 
 
-class Load:
-    """Threads that work until they are told to stop.
+class Hands:
+    """Threads that work until they are told to stop, one for each kind of work and replica.
 
     Args:
-        since: seconds since the run began.
-        reads: reads a second at each replica.
-        rotations: how often a second a rotation is asked for.
+        paces: each kind of work, and the seconds between two of it.
+        wrong: where it is told that one has ended.
     """
 
-    def __init__(self, site: Site, since: Callable[[], float], *, seed: int, reads: float, rotations: float) -> None:
-        self.told = Told()
-        self.register = Register()
+    def __init__(self, site: Site, paces: Sequence[tuple[Work, float]], *, seed: int, wrong: list[str]) -> None:
         self._site = site
-        self._since = since
+        self._wrong = wrong
         self._over = threading.Event()
-        paces = [(self._read, 1.0 / reads), (self._write, 0.3), (self._rotate, len(site.replicas) / rotations)]
         self._threads = [
             threading.Thread(target=self._work, args=(one, pause, replica, random.Random(f"{seed} {replica.number}")))
             for one, pause in paces
@@ -110,7 +118,7 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, one: _Work, pause: float, replica: Replica, draw: random.Random) -> None:
+    def _work(self, one: Work, pause: float, replica: Replica, draw: random.Random) -> None:
         caller = Caller(self._site, replica)
         due = time.monotonic()
         try:
@@ -119,10 +127,27 @@ class Load:
                 due = max(due + pause, time.monotonic() - 1.0)
                 self._over.wait(max(_REST if silent else 0.0, due - time.monotonic()))
         except Exception as error:
-            self.told.wrong.append(f"a client ended by {error!r}")
+            self._wrong.append(f"a client ended by {error!r}")
             raise
         finally:
             caller.close()
+
+
+class Load(Hands):
+    """The clients of secrets.
+
+    Args:
+        since: seconds since the run began.
+        reads: reads a second at each replica.
+        rotations: how often a second a rotation is asked for.
+    """
+
+    def __init__(self, site: Site, since: Callable[[], float], *, seed: int, reads: float, rotations: float) -> None:
+        self.told = Told()
+        self.register = Register()
+        self._since = since
+        paces = [(self._read, 1.0 / reads), (self._write, 0.3), (self._rotate, len(site.replicas) / rotations)]
+        super().__init__(site, paces, seed=seed, wrong=self.told.wrong)
 
     def _read(self, caller: Caller, replica: Replica, draw: random.Random) -> str | None:
         names = self._site.plain[:_WRITTEN] if draw.random() < 0.5 else self._site.plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.load import Read
@@ -33,6 +33,30 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """What was made with keys, read back, asked for, and done to them."""
+
+    made: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[str, int] = field(default_factory=dict)
+    asked: Mapping[str, int] = field(default_factory=dict)
+    in_place: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"keys: made {dict(self.made)}, read back {dict(self.read)}.",
+                f"asked: {dict(sorted(self.asked.items()))}.",
+                f"rotated behind aliases {self.events.get('KeyRotationSucceeded', 0)}, in place {dict(self.in_place)}.",
+                f"journal of keys: {dict(self.events)}",
+                f"commands: {dict(sorted(self.commands.items()))} {dict(self.refusals)}",
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Chaos:
     """One run. Instants are seconds since it began; `done` holds those at which a rotation was complete, by version."""
 
@@ -53,6 +77,7 @@ class Chaos:
     events: Mapping[str, int]
     logged: Mapping[str, int]
     violations: Sequence[str]
+    keys: Keys = field(default_factory=Keys)
 
     def recovery(self, kind: Kind) -> Recovery:
         """The times of all faults of a kind."""
@@ -117,6 +142,7 @@ class Chaos:
             f"{_times(self.outages)} s until AWSCURRENT worked.",
             f"journal: {dict(self.events)}",
             f"logs: {dict(self.logged)}",
+            str(self.keys),
             "",
             "| fault | times | next rotation complete, s | longest pause, s "
             "| those under way complete, s | reads again, s |",

@@ -8,12 +8,26 @@ import hmac
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from keywheel.keys import ciphertext
 from tests.chaos.__main__ import chaos
 from tests.chaos.gates import CUT, STALLED, Gates
+from tests.chaos.ledger import (
+    CIPHERTEXT,
+    MAC_,
+    SIGNATURE,
+    Found,
+    Told,
+    gone_back,
+    never_ended,
+    order,
+    orphans,
+)
+from tests.chaos.ledger import Made as MadeByKey
 from tests.chaos.load import AWAY, Read
 from tests.chaos.monkey import Struck
 from tests.chaos.plan import Fault, Kind, plan
@@ -27,7 +41,9 @@ LEASE = 4.0
 
 def test_a_minute_of_chaos_loses_nothing() -> None:
     """Every promise is kept, and engines were really hit while they rotated, and others took over from them."""
-    seen = chaos(46.0, secrets=300, roles=24, seed=SEED, lease=LEASE, reads=20.0, rotations=20.0)
+    seen = chaos(
+        46.0, secrets=300, roles=24, seed=SEED, lease=LEASE, reads=20.0, rotations=20.0, root_pause=600.0
+    )  # fmt: skip
     print(seen)
     assert list(seen.violations) == []
     assert {each.fault.kind for each in seen.struck} == set(Kind)
@@ -35,6 +51,16 @@ def test_a_minute_of_chaos_loses_nothing() -> None:
     assert len(seen.done) > 2 * seen.roles
     assert seen.samples > 100
     assert seen.kept > 20
+    assert seen.keys.events["KeyRotationSucceeded"] > 15
+    assert all(seen.keys.read[kind] > seen.keys.made[kind] > 30 for kind in (CIPHERTEXT, SIGNATURE, MAC_))
+    assert seen.keys.read["key sets"] > 20
+    assert seen.keys.commands["root rotate done"]
+
+
+def test_an_alias_that_moves_to_a_key_that_is_not_made_is_found_out() -> None:
+    """So the observer would see it. `make chaos ARGS="--mutant NAME"` runs the other mutants, which take longer."""
+    seen = chaos(8.0, secrets=60, roles=4, seed=SEED, lease=LEASE, reads=5.0, root_pause=600.0, mutant="alias-first")
+    assert any("was refused: NotFoundException" in each for each in seen.violations)
 
 
 # --- the plan
@@ -214,6 +240,70 @@ def test_a_write_that_was_answered_and_lost_is_found() -> None:
     third = register.begin("s")
     register.refused("s", third)
     assert not register.allows("s", 4, register.least("s"))
+
+
+# --- what is checked of keys
+
+FIRST = {"alias/a": "k1"}
+TOLD = [
+    Told("alias/a", "k2", "r1", "KeyRotationStarted"),
+    Told("alias/a", "k2", "r1", "KeyCreated"),
+    Told("alias/a", "k2", "r1", "KeyTested"),
+    Told("alias/a", "k2", "r1", "KeyRotationSucceeded"),
+]
+KEYS = [Found("k1", "Enabled", None, "alias/a", False), Found("k2", "Enabled", "alias/a", None, False)]
+
+
+def test_keys_that_are_where_they_belong_are_not_blamed() -> None:
+    """The current one, a former one, and one that was made in vain and thrown away."""
+    discarded = Found("k3", "PendingDeletion", None, None, True)
+    assert list(orphans([*KEYS, discarded], order(FIRST, TOLD))) == []
+    assert list(never_ended({"r1": "alias/a"}, TOLD)) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        Found("k3", "Enabled", None, None, False),
+        Found("k3", "PendingDeletion", None, None, False),
+        Found("k3", "Enabled", None, "alias/a", False),
+        Found("k1", "Enabled", "alias/a", None, False),
+        Found("k2", "Disabled", "alias/a", None, False),
+    ],
+)
+def test_a_key_that_is_not_where_it_belongs_is_found(key: Found) -> None:
+    """Nobody's, not the journal's, back behind its alias, or switched off."""
+    assert list(orphans([key], order(FIRST, TOLD)))
+
+
+def test_a_rotation_of_a_key_that_never_ended_or_twice_is_found() -> None:
+    """By the run that was answered."""
+    assert list(never_ended({"r2": "alias/a"}, TOLD))
+    assert list(never_ended({}, [*TOLD, TOLD[1]]))
+
+
+def test_an_alias_that_answers_by_a_key_that_it_had_left_is_found() -> None:
+    """Behind an answer by the next one; not one that was asked for before that was told."""
+    named = order(FIRST, TOLD)
+
+    def by(key_id: str, begun: float, at: float) -> MadeByKey:
+        return MadeByKey(SIGNATURE, "alias/a", key_id, "", "", begun, at)
+
+    assert list(gone_back([by("k1", 0.0, 1.0), by("k2", 1.0, 3.0), by("k1", 2.0, 4.0)], named)) == []
+    assert list(gone_back([by("k2", 1.0, 3.0), by("k1", 3.5, 4.0)], named))
+    assert list(gone_back([by("k3", 1.0, 3.0)], named))
+
+
+def test_old_material_that_is_used_after_new_is_found() -> None:
+    """A key that rotated in place: its ciphertexts name the material."""
+    key_id = str(uuid.UUID(int=1))
+
+    def by(generation: int, begun: float, at: float) -> MadeByKey:
+        blob = base64.b64encode(ciphertext.head(key_id, generation) + b"sealed").decode()
+        return MadeByKey(CIPHERTEXT, "alias/a", key_id, "", blob, begun, at)
+
+    assert list(gone_back([by(1, 0.0, 1.0), by(2, 1.0, 3.0), by(1, 2.0, 4.0)], {"alias/a": [key_id]})) == []
+    assert list(gone_back([by(2, 1.0, 3.0), by(1, 3.5, 4.0)], {"alias/a": [key_id]}))
 
 
 def test_the_report_tells_how_long_it_took() -> None:

@@ -51,13 +51,17 @@ class Client:
 
         Raises: OSError: no whole answer within `silence` seconds.
         """
-        request = self._signer.request(f"secretsmanager.{operation}", members, self._port, datetime.now(UTC))
+        return self.call(f"secretsmanager.{operation}", members)
+
+    def call(self, target: str, members: dict[str, Any], *, service: str = "secretsmanager") -> Any:
+        """As `ask`, of an operation by its whole name."""
+        request = self._signer.request(target, members, self._port, datetime.now(UTC), service=service)
         at, begun = self._since(), time.perf_counter()
         self._socket.sendall(request)
         status, closes, body = self._reply()
         took = time.perf_counter() - begun
         document = json.loads(body)
-        self.asked.append(Asked(operation, at, took, None if status == 200 else document["__type"]))
+        self.asked.append(Asked(target.partition(".")[2], at, took, None if status == 200 else document["__type"]))
         if closes:  # uvicorn ends a connection after so many requests
             self.close()
             self._open()

@@ -32,6 +32,7 @@ class KeywheelServer:
         database_url: a PostgreSQL store; by default SQLite in the data directory.
         extra_args: more options of `keywheel serve`.
         environment: more variables for the server.
+        program: what is run for `keywheel serve`.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class KeywheelServer:
         extra_args: Sequence[str] = (),
         *,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (KEYWHEEL,),
     ) -> None:
+        self._program = tuple(program)
         self.data = tmp_path / "keywheel-data"
         self.log = tmp_path / "keywheel.log"
         self.url = ""
@@ -86,7 +89,7 @@ class KeywheelServer:
         """Start it, and wait until it takes requests. The port is the one it had before, if it had one."""
         seen = len(self._read_log())
         port = self.url.rpartition(":")[2] or "0"
-        command = [KEYWHEEL, "serve", "--data", str(self.data), "--port", port, *self._store, *self._extra]
+        command = [*self._program, "serve", "--data", str(self.data), "--port", port, *self._store, *self._extra]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
