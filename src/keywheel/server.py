@@ -54,6 +54,7 @@ from keywheel.rotation.engine import Rotations
 from keywheel.rotation.keys.aliases import AliasRotations
 from keywheel.rotation.keys.engine import KeyEngine
 from keywheel.rotation.outbox import Outbox
+from keywheel.rotation.permission import check_copy
 from keywheel.rotation.runners import Runners
 from keywheel.rotation.sentinel import Round
 from keywheel.rotation.slots import Limits
@@ -168,7 +169,7 @@ def build(
         keys=keys,
         secrets=secrets,
         listing=Listing(),
-        replicas=Replicas(secrets),
+        replicas=Replicas(secrets, check_copy),
         rotations=Rotations(secrets, lease=timedelta(seconds=settings.lease_seconds)),
         key_rotations=AliasRotations(keys),
         runners=runners
