@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import psycopg
@@ -45,22 +46,26 @@ class Custodian:
         self._site = site
         self._lock = threading.Lock()
         self._over = threading.Event()
-        kinds = ((root_pause, [ROOT]), (pause, [REENCRYPT, ("keys", "rotate")]))
-        self._threads = [
-            threading.Thread(target=self._run, args=(each, commands, random.Random(f"{seed} {commands}")))
-            for each, commands in kinds
-        ]
+        self._seed = seed
+        self._kinds: tuple[tuple[float, list[tuple[str, ...]]], ...] = (
+            (root_pause, [ROOT]),
+            (pause, [REENCRYPT, ("keys", "rotate")]),
+        )
+        self._pool = ThreadPoolExecutor(len(self._kinds))
+        self._running: list[Future[None]] = []
 
     def start(self) -> None:
         """Begin."""
-        for thread in self._threads:
-            thread.start()
+        for pause, commands in self._kinds:
+            draw = random.Random(f"{self._seed} {commands}")
+            self._running.append(self._pool.submit(self._run, pause, commands, draw))
 
     def stop(self) -> None:
-        """Kill what is running, and end."""
+        """Kill what is running, and end. What went wrong in a thread is raised here."""
         self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
+        for each in self._running:
+            each.result()
 
     def _run(self, pause: float, commands: list[tuple[str, ...]], draw: random.Random) -> None:
         if commands == [ROOT]:

@@ -28,7 +28,7 @@ _MOMENT = 0.3  # seconds between two transactions, as where a store is slow
 
 def _alias_first() -> None:
     """The alias moves when the rotation begins, and the key that it names is made, copied and tested afterwards."""
-    begun = driver.begun
+    begun, create = driver.begun, driver.KeyDriver._create
 
     def begin(steps: KeySteps, tx: Tx, entry: Entry, now: datetime, *, urgent: bool = False) -> Entry:
         entry = begun(steps, tx, entry, now, urgent=urgent)
@@ -41,7 +41,12 @@ def _alias_first() -> None:
     def source(steps: KeySteps, tx: Tx, entry: Entry, now: datetime, *, lock: bool = True) -> Key:
         return steps._keys.find(tx, entry.scope, entry.rotation.old_key or "", now=now, lock=lock)
 
+    def made_later(self: Any, entry: Entry) -> None:
+        time.sleep(3 * _MOMENT)
+        create(self, entry)
+
     _put(driver, "begun", begin)
+    _put(driver.KeyDriver, "_create", made_later)
     _put(aliases, "begun", begin)
     _put(KeySteps, "source", source)
 
